@@ -1,0 +1,61 @@
+# Plumb: `make quickstart` shows the whole chain, `make test` proves it. `make` lists everything.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+TOOLCHAIN := .cache/toolchain.mk
+ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
+include $(TOOLCHAIN)
+endif
+export CGO_ENABLED := $(CGO)
+ifdef CC
+export CC
+endif
+TOOL := $(GO) tool -modfile=tools/go.mod
+SEEDS ?= 10
+FUZZTIME ?= 20s
+GOTESTFLAGS ?=
+
+$(TOOLCHAIN): scripts/setup.sh go.mod
+	@scripts/setup.sh $@
+
+.PHONY: help setup build quickstart test lint lint-c race noasm fuzz bench tales tales-seeds chaos check-peft clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+setup: $(TOOLCHAIN) ## check for Go and a C compiler, install what is missing where possible
+	@echo "Go: $(GO)   C compiler: $(if $(filter 1,$(CGO)),$(CC),none, pure Go arithmetic)"
+
+build: ## build bin/plumb
+	$(GO) build -trimpath -o bin/plumb ./cmd/plumb
+
+quickstart: build ## sft, pairs, labels, reward, ppo and eval of the embedded model; under four minutes on two cores
+	@rm -rf runs/quickstart
+	bin/plumb run recipes/quickstart.yaml
+
+test: ## every test
+	$(GO) test $(GOTESTFLAGS) ./...
+
+lint: lint-c ## gofumpt, vet, staticcheck, the import rules, C with -Wall -Wextra -Werror
+	@bad=$$($(TOOL) gofumpt -l $$($(GO) list -f '{{.Dir}}' ./...)); if [ -n "$$bad" ]; then echo "not formatted (run gofumpt -w on):"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	$(GO) test ./internal/arch
+
+lint-c:
+	@if [ "$(CGO)" = 1 ]; then for f in internal/kernels/*.c; do echo "cc -Wall -Wextra -Werror $$f"; $(CC) -O3 -std=c11 -ffp-contract=off -Wall -Wextra -Werror -fsyntax-only $$f || exit 1; done; else echo "no C compiler: C not checked"; fi
+
+race: ## the tests under the race detector
+	$(GO) test -race -short ./...
+
+noasm: ## build and test the pure Go arithmetic
+	CGO_ENABLED=0 $(GO) build ./...
+	CGO_ENABLED=0 $(GO) test -short ./internal/kernels ./internal/tensor ./internal/model
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+
+bench: ## every benchmark, five times
+	$(GO) test -run '^$$' -bench . -benchmem -count 5 ./...
+
+clean: ## remove what was built (runs are kept)
+	rm -rf bin .cache
