@@ -1,0 +1,111 @@
+package tales
+
+import (
+	"math"
+
+	"plumb/internal/rng"
+)
+
+// Streams of the generator, so that no two sets share a draw.
+const (
+	streamCorpus = 1 + iota
+	streamDemonstrations
+	streamPrompts
+	streamPairs
+	streamLabels
+)
+
+// How writers write: those of the corpus and of the demonstrations tell good and bad stories alike, so that there is
+// something to align.
+var (
+	corpusHabits        = habits{asked: 0.5, mended: 0.5, consistent: 0.5}
+	demonstrationHabits = habits{asked: 0.5, mended: 0.5, consistent: 0.5}
+)
+
+// Demonstration is a prompt and a story told for it.
+type Demonstration struct {
+	Prompt     string `json:"prompt"`
+	Completion string `json:"completion"`
+}
+
+// Corpus is n documents of plain text for pretraining: a heading that says what the tale is about, then the tale, or the
+// tale alone.
+func Corpus(n int, seed uint64) []string {
+	out := make([]string, n)
+	for i := range out {
+		r := rng.New(seed, streamCorpus, uint64(i))
+		q := newRequest(r)
+		w := author{r, corpusHabits}
+		out[i] = w.write(q)
+		if r.IntN(8) != 0 {
+			out[i] = q.ask(r) + "\n" + out[i]
+		}
+	}
+	return out
+}
+
+// Demonstrations is n prompts with a story each, for instruction tuning.
+func Demonstrations(n int, seed uint64) []Demonstration {
+	out := make([]Demonstration, n)
+	for i := range out {
+		r := rng.New(seed, streamDemonstrations, uint64(i))
+		q := newRequest(r)
+		w := author{r, demonstrationHabits}
+		out[i] = Demonstration{q.ask(r), w.write(q)}
+	}
+	return out
+}
+
+// Prompts is n prompts from position start on: sets that do not overlap share no prompt by number.
+func Prompts(start, n int, seed uint64) []string {
+	out := make([]string, n)
+	for i := range out {
+		r := rng.New(seed, streamPrompts, uint64(start+i))
+		out[i] = newRequest(r).ask(r)
+	}
+	return out
+}
+
+// Pair is two stories for one prompt.
+type Pair struct {
+	Prompt, A, B string
+}
+
+// Pairs is n prompts with two stories each, written by the authors of the demonstrations.
+func Pairs(n int, seed uint64) []Pair {
+	out := make([]Pair, n)
+	for i := range out {
+		r := rng.New(seed, streamPairs, uint64(i))
+		q := newRequest(r)
+		w := author{r, demonstrationHabits}
+		out[i] = Pair{q.ask(r), w.write(q), w.write(q)}
+	}
+	return out
+}
+
+// LabelNoise is the scale, in gold units, of the logistic noise in a simulated label.
+const LabelNoise = 0.4
+
+// Label is how a simulated labeler judges a pair: a choice of strength 1 (slightly) to 4 (much better), positive when A is
+// better, 0 for a tie.
+type Label int
+
+// LabelPair judges two stories as a noisy labeler would: gold(A) - gold(B) plus logistic noise of scale LabelNoise, so that
+// P(A preferred) is the Bradley-Terry probability of the gold difference over LabelNoise. A difference smaller than half a
+// noise unit is a tie. The draw belongs to (seed, item).
+func LabelPair(q Request, a, b string, seed, item uint64) Label {
+	u := rng.At(seed, streamLabels, item, 0)
+	u = min(max(u, 1e-12), 1-1e-12)
+	d := (Gold(q, a)-Gold(q, b))/LabelNoise + math.Log(u/(1-u))
+	strength := Label(4)
+	for i, edge := range []float64{0.5, 1.5, 3, 5} {
+		if math.Abs(d) < edge {
+			strength = Label(i)
+			break
+		}
+	}
+	if d < 0 {
+		return -strength
+	}
+	return strength
+}
