@@ -8,11 +8,11 @@ import (
 )
 
 var miaAndTom = Request{
-	Hero: "Mia", HeroSpecies: "fox", Friend: "Tom", FriendSpecies: "owl",
+	Hero: "Mia", HeroSpecies: "fox", Friend: "Tom", FriendSpecies: "crow",
 	Event: event(discover, "Tom", "", "", "bell", ""),
 }
 
-const good = "Once there was a fox named Mia. Near by lived Tom the owl. The owl smiled at Mia. Mia had a kite. " +
+const good = "Once there was a fox named Mia. Near by lived Tom the crow. The crow smiled at Mia. Mia had a kite. " +
 	"One day Mia lost the kite at the river. Mia looked for the kite. Tom found a bell. " +
 	"At last Tom brought the kite back to Mia. Mia was happy and sang a song. The end."
 
@@ -29,7 +29,7 @@ func TestJudge(t *testing.T) {
 		{"unmended, but sad", "At last Tom brought the kite back to Mia. Mia was happy and sang a song", "Nobody ever saw the kite again. Mia was sad and went home", Verdict{Asked: true, Closed: true}},
 		{"unmended, yet happy", "At last Tom brought the kite back to Mia", "Nobody ever saw the kite again", Verdict{Asked: true, Closed: true, Faults: 1}},
 		{"the wrong thing comes back", "brought the kite", "brought the drum", Verdict{Asked: true, Closed: true, Faults: 2}},
-		{"a stranger smiles", "The owl smiled", "The goat smiled", Verdict{Asked: true, Mended: true, Closed: true, Faults: 1}},
+		{"a stranger smiles", "The crow smiled", "The goat smiled", Verdict{Asked: true, Mended: true, Closed: true, Faults: 1}},
 		{"another species than asked for", "a fox named Mia", "a deer named Mia", Verdict{Asked: true, Mended: true, Closed: true, Faults: 1}},
 		{"losing what one has not", "Mia had a kite", "Mia had a drum", Verdict{Asked: true, Mended: true, Closed: true, Faults: 1}},
 		{"an unknown name", "Mia looked for", "Otto looked for", Verdict{Asked: true, Mended: true, Closed: true, Faults: 1}},

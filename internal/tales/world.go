@@ -41,7 +41,7 @@ type pattern struct {
 
 var names = strings.Fields("Mia Tom Ana Ben Lily Max Zoe Sam Eva Leo Ida Finn Nora Otto Rosa Hugo Ella Karl Vera Paul Tina Omar Jane Rolf")
 
-var species = strings.Fields("fox owl bear cat dog hare mouse frog duck goat wolf deer")
+var species = strings.Fields("fox crow bear cat dog hare mouse frog duck goat wolf deer")
 
 var items = strings.Fields("kite lamp ball drum book coat boat cake bell ring rope spoon flute mask cup key hat map")
 
