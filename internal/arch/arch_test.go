@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"internal/rollout":    {"internal/kernels", "internal/tensor", "internal/peft", "internal/model", "internal/rng"},
 	"internal/dataset":    {"internal/tokenizer", "internal/chat", "internal/rng"},
 	"internal/tales":      {"internal/rng"},
+	"internal/stats":      {"internal/rng"},
 
 	// The stages: each on the machine, none on another.
 	"sft":      append([]string{}, trainer...),
@@ -45,7 +46,7 @@ var allowed = map[string][]string{
 // trainer is what a stage that runs a model stands on.
 var trainer = []string{
 	"internal/dataset", "internal/tokenizer", "internal/chat", "internal/checkpoint", "internal/model", "internal/peft",
-	"internal/tensor", "internal/kernels", "internal/objective", "internal/optim", "internal/run", "internal/rng",
+	"internal/tensor", "internal/kernels", "internal/objective", "internal/optim", "internal/run", "internal/rng", "internal/stats",
 }
 
 // confined lists the packages that may import a library (by path prefix), or the pseudo packages C and unsafe.
