@@ -1,0 +1,150 @@
+package kernels
+
+// KeyTile is the number of keys that attention visits together. Tiles start at absolute positions 0, 64, 128, ...
+const KeyTile = 64
+
+// AttnShape is what the sequences of one attention share.
+type AttnShape struct {
+	H, KV, D int     // query heads, key/value heads (H a multiple of KV), head size
+	Scale    float32 // multiplies q·k; usually 1/√D
+	Window   int     // a query sees itself and the Window-1 keys before it; 0 means all before it
+}
+
+// AttnSeq is one sequence of a packed batch. Its queries are rows QRow .. QRow+QLen-1 of q and have positions
+// Past .. Past+QLen-1; K and V [Past+QLen, KV·D] hold its keys and values from position 0 on: a slice of the packed
+// tensors when Past is 0, or a cache.
+type AttnSeq struct {
+	QRow, QLen int
+	K, V       []float32
+	Past       int
+}
+
+// Attention computes causal scaled-dot-product attention with grouped queries (Vaswani et al. 2017, eq. 1; tiles and
+// running maximum after Dao 2023, "FlashAttention-2", algorithm 1): for the query at position t of head h, whose key
+// head is h/(H/KV),
+//
+//	out = Σ_j softmax_j(Scale · q·k_j) v_j,   j ≤ t (and j > t-Window);   lse = log Σ_j exp(Scale · q·k_j)
+//
+// q and out are [rows, H·D]; lse [rows, H], in nats, may be nil. Rows of no sequence are left as they are.
+func (p *Pool) Attention(out, lse, q []float32, seqs []AttnSeq, s AttnShape) {
+	checkAttn(s, seqs, q)
+	for i := range seqs {
+		if end := seqs[i].QRow + seqs[i].QLen; len(out) < end*s.H*s.D || lse != nil && len(lse) < end*s.H {
+			panic("kernels: Attention: out or lse too short")
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := &p.jobs.attn
+	*j = attnJob{AttnShape: s, seqs: seqs, q: q, out: out, lse: lse, blocks: j.blocks[:0]}
+	work := 0
+	for i := range seqs {
+		for h := range s.KV {
+			for r := 0; r < seqs[i].QLen; r += attnRows {
+				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r0: r, r1: min(r+attnRows, seqs[i].QLen)})
+			}
+		}
+		work += seqs[i].QLen * (seqs[i].Past + seqs[i].QLen) * s.H * s.D
+	}
+	j.phase = attnForward
+	p.run(len(j.blocks), j, work < 20_000)
+	*j = attnJob{blocks: j.blocks}
+}
+
+// AttentionBackward computes the gradients of Attention: given dOut it writes dq [rows, H·D] for the rows of seqs and
+// dk, dv [rows, KV·D]. All sequences must have Past 0 and K, V must be the rows of their queries in packed tensors,
+// so dk and dv are addressed by QRow. out and lse are what Attention returned. With P the softmax and
+// δ = Σ_d dOut·out of a query (Dao 2023, algorithm 2):
+//
+//	dv_j = Σ P_j dOut;   dS_j = P_j (dOut·v_j − δ) Scale;   dq = Σ_j dS_j k_j;   dk_j = Σ dS_j q
+func (p *Pool) AttentionBackward(dq, dk, dv, dOut, q, out, lse []float32, seqs []AttnSeq, s AttnShape) {
+	checkAttn(s, seqs, q)
+	rows := 0
+	for i := range seqs {
+		if seqs[i].Past != 0 {
+			panic("kernels: AttentionBackward: Past must be 0")
+		}
+		rows = max(rows, seqs[i].QRow+seqs[i].QLen)
+	}
+	wide, narrow := rows*s.H*s.D, rows*s.KV*s.D
+	if len(dq) < wide || len(dOut) < wide || len(out) < wide || len(lse) < rows*s.H || len(dk) < narrow || len(dv) < narrow {
+		panic("kernels: AttentionBackward: slice too short")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := &p.jobs.attn
+	*j = attnJob{AttnShape: s, seqs: seqs, q: q, out: out, lse: lse, dOut: dOut, dq: dq, dk: dk, dv: dv, blocks: j.blocks[:0]}
+	work := 0
+	for i := range seqs {
+		work += seqs[i].QLen * seqs[i].QLen * s.H * s.D
+	}
+	if len(seqs)*s.KV >= 4*len(p.workers) || len(p.workers) == 1 {
+		// One item per sequence and key head: scores are recomputed once.
+		j.phase = attnBackAll
+		for i := range seqs {
+			for h := range s.KV {
+				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r1: seqs[i].QLen})
+			}
+		}
+		p.run(len(j.blocks), j, work < 20_000)
+	} else {
+		// Few sequences: finer items, in two passes that each recompute the scores. The chains are the same.
+		for _, j.phase = range [...]attnPhase{attnBackQ, attnBackKV} {
+			j.blocks = j.blocks[:0]
+			for i := range seqs {
+				for h := range s.KV {
+					for r := 0; r < seqs[i].QLen; r += KeyTile {
+						j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r0: r, r1: min(r+KeyTile, seqs[i].QLen)})
+					}
+				}
+			}
+			p.run(len(j.blocks), j, work < 20_000)
+		}
+	}
+	*j = attnJob{blocks: j.blocks}
+}
+
+// attnRows is the number of query positions in one item of the forward pass.
+const attnRows = 64
+
+type attnPhase int
+
+const (
+	attnForward attnPhase = iota
+	attnBackAll           // dq, dk, dv of all rows and keys
+	attnBackQ             // dq of query rows [r0,r1)
+	attnBackKV            // dk, dv of keys [r0,r1)
+)
+
+// attnBlock is one item: the query heads of one key head, rows or keys [r0,r1) of one sequence.
+type attnBlock struct{ seq, kv, r0, r1 int }
+
+type attnJob struct {
+	AttnShape
+	seqs                          []AttnSeq
+	q, out, lse, dOut, dq, dk, dv []float32
+	phase                         attnPhase
+	blocks                        []attnBlock
+}
+
+func (j *attnJob) item(w *worker, i int) {
+	b := j.blocks[i]
+	if j.phase == attnForward {
+		active.attention(j, w, b)
+		return
+	}
+	active.attentionBackward(j, w, b)
+}
+
+func checkAttn(s AttnShape, seqs []AttnSeq, q []float32) {
+	if s.H <= 0 || s.KV <= 0 || s.D <= 0 || s.H%s.KV != 0 || s.Window < 0 {
+		panic("kernels: Attention: bad shape")
+	}
+	for i := range seqs {
+		t := seqs[i].Past + seqs[i].QLen
+		if seqs[i].QRow < 0 || seqs[i].QLen < 0 || seqs[i].Past < 0 || len(q) < (seqs[i].QRow+seqs[i].QLen)*s.H*s.D ||
+			len(seqs[i].K) < t*s.KV*s.D || len(seqs[i].V) < t*s.KV*s.D {
+			panic("kernels: Attention: q, K or V too short")
+		}
+	}
+}

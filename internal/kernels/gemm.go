@@ -1,0 +1,150 @@
+package kernels
+
+// Linear computes y[m,Out] = x[m,In] Wᵀ, or adds to y if acc.
+func (p *Pool) Linear(y, x []float32, m int, w *Weight, acc bool) {
+	p.LinearRange(y, x, m, w, 0, w.Out, acc)
+}
+
+// LinearRange computes y[m,o1-o0] = x[m,In] W[o0:o1,:]ᵀ, or adds to y if acc: a tile of a language-model head.
+// o0 must be a multiple of 16.
+func (p *Pool) LinearRange(y, x []float32, m int, w *Weight, o0, o1 int, acc bool) {
+	checkRange(w, o0, o1)
+	n := o1 - o0
+	if len(y) < m*n || len(x) < m*w.In {
+		panic("kernels: Linear: y or x too short")
+	}
+	g := gemmArgs{c: y, ldc: n, a: x, rowStride: w.In, colStride: 1, n: n, k: w.In, acc: acc}
+	g.setB(packedB, w, o0*w.In)
+	p.gemm(m, g)
+}
+
+// LinearBackInput computes dx[m,In] = dy[m,Out] W, or adds to dx if acc.
+func (p *Pool) LinearBackInput(dx, dy []float32, m int, w *Weight, acc bool) {
+	p.LinearBackInputRange(dx, dy, m, w, 0, w.Out, acc)
+}
+
+// LinearBackInputRange computes dx[m,In] = dy[m,o1-o0] W[o0:o1,:], or adds to dx if acc. o0 must be a multiple of 16.
+// Ascending ranges with acc give the bits of one call over their union.
+func (p *Pool) LinearBackInputRange(dx, dy []float32, m int, w *Weight, o0, o1 int, acc bool) {
+	checkRange(w, o0, o1)
+	k := o1 - o0
+	if len(dx) < m*w.In || len(dy) < m*k {
+		panic("kernels: LinearBackInput: dx or dy too short")
+	}
+	g := gemmArgs{c: dx, ldc: w.In, a: dy, rowStride: k, colStride: 1, n: w.In, k: k, acc: acc, ldb: w.In}
+	g.setB(transposedB, w, o0*w.In)
+	p.gemm(m, g)
+}
+
+// AccumGrad adds dyᵀ x to dw: dw[out,in] += Σ_i dy[i,out] x[i,in] over m rows. The chain of an element starts at its
+// old value, so micro-batches of consecutive rows give the bits of one call over all of them.
+func (p *Pool) AccumGrad(dw, dy, x []float32, m, out, in int) {
+	if len(dw) < out*in || len(dy) < m*out || len(x) < m*in {
+		panic("kernels: AccumGrad: slice too short")
+	}
+	p.gemm(out, gemmArgs{c: dw, ldc: in, a: dy, rowStride: 1, colStride: out, n: in, k: m, acc: true,
+		kind: rowsB, bf: x, ldb: in})
+}
+
+// MatMul computes c[m,n] = a[m,k] b[k,n], or adds to c if acc; all row-major and unpacked, for small products.
+func (p *Pool) MatMul(c, a, b []float32, m, n, k int, acc bool) {
+	if len(c) < m*n || len(a) < m*k || len(b) < k*n {
+		panic("kernels: MatMul: slice too short")
+	}
+	p.gemm(m, gemmArgs{c: c, ldc: n, a: a, rowStride: k, colStride: 1, n: n, k: k, acc: acc,
+		kind: rowsB, bf: b, ldb: n})
+}
+
+func checkRange(w *Weight, o0, o1 int) {
+	if o0 < 0 || o0 > o1 || o1 > w.Out || o0%panelWidth != 0 {
+		panic("kernels: Weight: row range out of bounds or not starting at a multiple of 16")
+	}
+}
+
+// bKind says how the right-hand operand B [k,n] of a product lies in memory.
+type bKind int
+
+const (
+	packedB     bKind = iota // B(k,j) = W[j,k], panels over j: B(k,j) at (j/16)·K·16 + k·16 + j%16
+	transposedB              // B(k,j) = W[k,j], panels over k: B(k,j) at (k/16)·ldb·16 + j·16 + k%16
+	rowsB                    // B(k,j) at k·ldb + j
+)
+
+// gemmArgs is one product c[m,n] (+)= A[m,k] B[k,n], A(i,k) = a[i·rowStride + k·colStride], c row-major with stride
+// ldc. Of bf and bh the one that is not nil holds B.
+type gemmArgs struct {
+	c                    []float32
+	ldc                  int
+	a                    []float32
+	rowStride, colStride int
+	n, k                 int
+	acc                  bool
+	kind                 bKind
+	bf                   []float32
+	bh                   []uint16
+	ldb                  int
+}
+
+func (g *gemmArgs) setB(kind bKind, w *Weight, off int) {
+	g.kind = kind
+	if w.f32 != nil {
+		g.bf = w.f32[off:]
+	} else {
+		g.bh = w.bf16[off:]
+	}
+}
+
+// gemmJob cuts a product into tiles of rowTile rows × panelTile panels of 16 columns.
+type gemmJob struct {
+	gemmArgs
+	m                            int
+	rowTile, panelTile, colTiles int
+}
+
+func (p *Pool) gemm(m int, g gemmArgs) {
+	if m <= 0 || g.n <= 0 {
+		return
+	}
+	if g.k <= 0 {
+		if !g.acc {
+			for i := range m {
+				clear(g.c[i*g.ldc : i*g.ldc+g.n])
+			}
+		}
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := &p.jobs.gemm
+	*j = gemmJob{gemmArgs: g, m: m}
+	np := panels(g.n)
+	j.rowTile, j.panelTile = gemmTiles(m, np, g.kind, len(p.workers))
+	j.colTiles = (np + j.panelTile - 1) / j.panelTile
+	rows := (m + j.rowTile - 1) / j.rowTile
+	p.run(rows*j.colTiles, j, m*g.n*g.k < 200_000)
+	*j = gemmJob{}
+}
+
+// gemmTiles chooses a tile size: any choice gives the same bits. Row tiles are a multiple of every micro-kernel's
+// height (6 and 14); tiles get narrower until each thread has about four.
+func gemmTiles(m, np int, kind bKind, threads int) (rows, cols int) {
+	rows = 168
+	if kind == transposedB {
+		rows = 336 // what is transposed on the fly is used for twice as many rows
+	}
+	rowTiles := (m + rows - 1) / rows
+	cols = 32
+	if m <= 16 {
+		cols = 16
+	}
+	for cols > 4 && rowTiles*((np+cols-1)/cols) < 4*threads {
+		cols -= 4
+	}
+	return rows, cols
+}
+
+func (j *gemmJob) item(w *worker, i int) {
+	r, c := i/j.colTiles, i%j.colTiles
+	i0, p0 := r*j.rowTile, c*j.panelTile
+	active.gemm(&j.gemmArgs, w, i0, min(i0+j.rowTile, j.m), p0, min(p0+j.panelTile, panels(j.n)))
+}

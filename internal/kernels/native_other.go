@@ -1,0 +1,3 @@
+package kernels
+
+func nativeTables() []*table { return nil }
