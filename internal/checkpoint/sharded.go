@@ -48,7 +48,7 @@ func parseIndex(text []byte) (*index, error) {
 		if err := d.Decode(&f); err != nil {
 			return fmt.Errorf("weight_map: %q: %w", name, jsonError(err))
 		}
-		if f == "" || f == "." || f == ".." || strings.ContainsAny(f, `/\`+"\x00") {
+		if !plainName(f) {
 			return fmt.Errorf("weight_map: %q: %q is not the name of a file in this folder", name, f)
 		}
 		x.files[name] = f
@@ -126,6 +126,11 @@ func openSharded(fsys fs.FS, dir string) (tensors []stored, files []*file, metad
 			display, len(missing), missing[0], x.files[missing[0]])
 	}
 	return tensors, files, metadata, nil
+}
+
+// plainName tells whether name is that of a file directly inside a folder.
+func plainName(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, `/\:`+"\x00")
 }
 
 func closeAll(files []*file) error {

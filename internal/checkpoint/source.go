@@ -29,6 +29,8 @@ type Source struct {
 
 	Metadata map[string]string // __metadata__ of the (first) safetensors file
 
+	fsys    fs.FS // the folder, and its name in errors; nil for GGUF
+	dir     string
 	tensors []stored
 	byName  map[string]int
 	files   []*file
@@ -100,7 +102,7 @@ func explainNoWeights(fsys fs.FS) error {
 
 // openFolder opens the weights file (or index) name inside fsys with everything that lies beside it.
 func openFolder(fsys fs.FS, dir, display, name string) (_ *Source, err error) {
-	s := &Source{Path: display, Format: "safetensors"}
+	s := &Source{Path: display, Format: "safetensors", fsys: fsys, dir: dir}
 	defer func() {
 		if err != nil {
 			_ = s.Close()
