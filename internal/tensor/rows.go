@@ -1,0 +1,71 @@
+package tensor
+
+type residualOp struct{ x, y, z *Tensor }
+
+func (o *residualOp) out() *Tensor { return o.z }
+
+// Residual is z = x + y, where y is the output of the operation recorded just before. So in the backward pass y can be
+// given the gradient of z itself: y's operation has read it before anything is added to it for x.
+func (t *Tape) Residual(x, y *Tensor) *Tensor {
+	if x.Rows != y.Rows || x.Cols != y.Cols {
+		panic("tensor: Residual: shape mismatch")
+	}
+	z := t.made(x.Rows, x.Cols, x.needs || y.needs)
+	t.pool.Add(z.Data, x.Data, y.Data)
+	if t.records(z) {
+		if y.needs && t.ops[len(t.ops)-1].out() != y {
+			panic("tensor: Residual: y is not the last operation's output")
+		}
+		o := t.slabs.residual.next()
+		o.x, o.y, o.z = x, y, z
+		t.push(o)
+	}
+	return z
+}
+
+func (o *residualOp) backward(t *Tape) {
+	x, y, z := o.x, o.y, o.z
+	moved := false // x owns z's gradient now
+	switch {
+	case !x.needs:
+	case x.Grad != nil:
+		t.pool.Axpy(x.Grad, 1, z.Grad)
+	case z.borrowed: // x's gradient will be added to, which the owner must not see
+		x.Grad = t.grads.get(len(z.Grad))
+		copy(x.Grad, z.Grad)
+	default:
+		x.Grad, moved = z.Grad, true
+	}
+	switch {
+	case y.needs && y.Grad != nil:
+		t.pool.Axpy(y.Grad, 1, z.Grad)
+	case y.needs:
+		y.Grad, y.borrowed, moved = z.Grad, moved || z.borrowed, true
+	}
+	if moved {
+		z.Grad = nil
+	}
+}
+
+type gatherOp struct {
+	x, y *Tensor
+	rows []int32
+}
+
+func (o *gatherOp) out() *Tensor { return o.y }
+
+// Gather is y_i = x[rows_i]; y [len(rows),C]. It keeps rows until Reset.
+func (t *Tape) Gather(x *Tensor, rows []int32) *Tensor {
+	y := t.made(len(rows), x.Cols, x.needs)
+	t.pool.GatherRows(y.Data, x.Data, rows, x.Cols)
+	if t.records(y) {
+		o := t.slabs.gather.next()
+		o.x, o.y, o.rows = x, y, rows
+		t.push(o)
+	}
+	return y
+}
+
+func (o *gatherOp) backward(t *Tape) {
+	t.pool.ScatterAdd(t.zeroedGrad(o.x), o.y.Grad, o.rows, o.x.Cols)
+}
