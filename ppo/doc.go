@@ -1,0 +1,1 @@
+// Package ppo aligns a policy to a score under a KL penalty.
