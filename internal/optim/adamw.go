@@ -6,6 +6,8 @@ package optim
 import (
 	"fmt"
 	"math"
+
+	"plumb/internal/kernels"
 )
 
 // Config are AdamW's constants.
@@ -50,8 +52,9 @@ type Group struct {
 //	p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps)         or, with TFEpsilon,
 //	p -= lr*sqrt(1-b2^t)/(1-b1^t) * m / (sqrt(v) + eps)
 //
-// Moments and parameters are float32, the step's scalars float64 rounded once.
+// Moments and parameters are float32, the step's scalars float64 rounded once; kernels.AdamW is the arithmetic.
 type AdamW struct {
+	pool   *kernels.Pool
 	config Config
 	groups []Group
 	steps  int
@@ -60,7 +63,7 @@ type AdamW struct {
 
 // NewAdamW prepares n parameters. Without groups all are trained at scale 1 and decayed. Groups that leave the vector or
 // overlap are a programmer's mistake.
-func NewAdamW(n int, c Config, groups ...Group) *AdamW {
+func NewAdamW(pool *kernels.Pool, n int, c Config, groups ...Group) *AdamW {
 	if len(groups) == 0 {
 		groups = []Group{{Len: n, LRScale: 1, Decay: 1}}
 	}
@@ -71,7 +74,7 @@ func NewAdamW(n int, c Config, groups ...Group) *AdamW {
 		}
 		end = g.Off + g.Len
 	}
-	return &AdamW{config: c, groups: groups, m: make([]float32, n), v: make([]float32, n)}
+	return &AdamW{pool: pool, config: c, groups: groups, m: make([]float32, n), v: make([]float32, n)}
 }
 
 // Step moves params, [n], against grads, [n], at learning rate lr. It reads grads and keeps neither.
@@ -80,33 +83,15 @@ func (o *AdamW) Step(params, grads []float32, lr float64) {
 		panic("optim: Step: length mismatch")
 	}
 	o.steps++
-	c, t := o.config, float64(o.steps)
-	correct1, root2 := 1-math.Pow(c.Beta1, t), math.Sqrt(1-math.Pow(c.Beta2, t))
-	for _, g := range o.groups {
-		rate := lr * g.LRScale
-		k := constants{
-			b1: float32(c.Beta1), one1: float32(1 - c.Beta1), b2: float32(c.Beta2), one2: float32(1 - c.Beta2),
-			keep: float32(1 - rate*c.WeightDecay*g.Decay), rate: float32(rate / correct1), root: float32(root2), eps: float32(c.Eps),
-		}
-		if c.TFEpsilon {
-			k.rate, k.root = float32(rate*root2/correct1), 1
-		}
-		a, b := g.Off, g.Off+g.Len
-		update(params[a:b], grads[a:b], o.m[a:b], o.v[a:b], k)
+	c := o.config
+	k := kernels.AdamW{Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, Step: o.steps}
+	if c.TFEpsilon {
+		k.Eps = c.Eps / math.Sqrt(1-math.Pow(c.Beta2, float64(o.steps)))
 	}
-}
-
-type constants struct{ b1, one1, b2, one2, keep, rate, root, eps float32 }
-
-func update(params, grads, ms, vs []float32, k constants) {
-	grads, ms, vs = grads[:len(params)], ms[:len(params)], vs[:len(params)]
-	for i, g := range grads {
-		// The conversions keep the compiler from fusing a multiplication with an addition on machines that can.
-		m := float32(k.b1*ms[i]) + float32(k.one1*g)
-		v := float32(k.b2*vs[i]) + float32(float32(k.one2*g)*g)
-		ms[i], vs[i] = m, v
-		p := float32(k.keep * params[i])
-		params[i] = p - float32(k.rate*m)/(float32(math.Sqrt(float64(v)))/k.root+k.eps)
+	for _, g := range o.groups {
+		a, b := g.Off, g.Off+g.Len
+		k.LR, k.WeightDecay = lr*g.LRScale, c.WeightDecay*g.Decay
+		o.pool.AdamW(params[a:b], grads[a:b], o.m[a:b], o.v[a:b], k)
 	}
 }
 

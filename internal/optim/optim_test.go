@@ -8,9 +8,11 @@ import (
 	"testing"
 
 	"plumb/internal/golden"
+	"plumb/internal/kernels"
 )
 
 func TestAdamWAgainstReference(t *testing.T) {
+	pool := kernels.NewPool(0)
 	var file struct {
 		Optimizers map[string]struct {
 			Class string
@@ -31,7 +33,7 @@ func TestAdamWAgainstReference(t *testing.T) {
 		ran++
 		w, b := tensors["start.w"].F, tensors["start.b"].F
 		params := slices.Concat(w, b)
-		opt := NewAdamW(len(params), Config{Beta1: o.Betas[0], Beta2: o.Betas[1], Eps: o.Eps, WeightDecay: o.Decay, TFEpsilon: o.Class == "TFAdam"})
+		opt := NewAdamW(pool, len(params), Config{Beta1: o.Betas[0], Beta2: o.Betas[1], Eps: o.Eps, WeightDecay: o.Decay, TFEpsilon: o.Class == "TFAdam"})
 		next := 0
 		for step := range 50 {
 			grads := slices.Concat(tensors["gradients.w"].F[step*len(w):(step+1)*len(w)], tensors["gradients.b"].F[step*len(b):(step+1)*len(b)])
@@ -95,6 +97,7 @@ func TestSchedulesAgainstReference(t *testing.T) {
 }
 
 func TestClipAgainstReference(t *testing.T) {
+	pool := kernels.NewPool(0)
 	var file struct {
 		Clipping []struct {
 			Max  float64 `json:"max_norm"`
@@ -117,7 +120,7 @@ func TestClipAgainstReference(t *testing.T) {
 			grads = append(grads, before.F...)
 			want = append(want, tensors[fmt.Sprintf("clip.%d.after.%d", k, p)].F...)
 		}
-		if norm := Clip(grads, c.Max); math.Abs(norm-c.Norm) > 1e-6*c.Norm {
+		if norm := Clip(pool, grads, c.Max); math.Abs(norm-c.Norm) > 1e-6*c.Norm {
 			t.Errorf("case %d: norm %v, want %v", k, norm, c.Norm)
 		}
 		for i := range want {
@@ -129,11 +132,12 @@ func TestClipAgainstReference(t *testing.T) {
 }
 
 func TestClipLeavesNonFiniteAlone(t *testing.T) {
+	pool := kernels.NewPool(0)
 	g := []float32{1, float32(math.NaN()), 3}
-	if n := Clip(g, 0.1); !math.IsNaN(n) || g[0] != 1 || g[2] != 3 {
+	if n := Clip(pool, g, 0.1); !math.IsNaN(n) || g[0] != 1 || g[2] != 3 {
 		t.Errorf("norm %v, gradients %v", n, g)
 	}
-	if n := Clip([]float32{3, 4}, 0); n != 5 {
+	if n := Clip(pool, []float32{3, 4}, 0); n != 5 {
 		t.Errorf("no limit: norm %v", n)
 	}
 }
@@ -141,7 +145,8 @@ func TestClipLeavesNonFiniteAlone(t *testing.T) {
 // Two groups: a frozen element, one at a tenth of the rate without decay. One step from zero moments moves a parameter by
 // lr*g/(|g|+eps), whatever g (by hand from the formula).
 func TestGroups(t *testing.T) {
-	o := NewAdamW(4, Config{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.5}, Group{Off: 0, Len: 2, LRScale: 1, Decay: 1}, Group{Off: 3, Len: 1, LRScale: 0.1})
+	pool := kernels.NewPool(0)
+	o := NewAdamW(pool, 4, Config{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.5}, Group{Off: 0, Len: 2, LRScale: 1, Decay: 1}, Group{Off: 3, Len: 1, LRScale: 0.1})
 	p := []float32{1, 2, 3, 4}
 	o.Step(p, []float32{0.3, -7, 9, 2}, 0.01)
 	want := []float64{1 - 0.005 - 0.01, 2 - 0.01 + 0.01, 3, 4 - 0.001}
@@ -156,10 +161,11 @@ func TestGroups(t *testing.T) {
 }
 
 func TestStateResumesToTheBit(t *testing.T) {
+	pool := kernels.NewPool(0)
 	start := []float32{0.5, -0.25, 3}
 	grads := func(k int) []float32 { return []float32{float32(k) - 2, 0.1 * float32(k), -1} }
 	whole := slices.Clone(start)
-	o := NewAdamW(3, Defaults())
+	o := NewAdamW(pool, 3, Defaults())
 	var saved State
 	var at []float32
 	for k := range 10 {
@@ -170,7 +176,7 @@ func TestStateResumesToTheBit(t *testing.T) {
 		}
 		o.Step(whole, grads(k), 0.01)
 	}
-	again := NewAdamW(3, Defaults())
+	again := NewAdamW(pool, 3, Defaults())
 	if err := again.Restore(saved); err != nil {
 		t.Fatal(err)
 	}
@@ -200,12 +206,13 @@ func TestValidateNamesTheMistake(t *testing.T) {
 }
 
 func BenchmarkAdamW(b *testing.B) {
+	pool := kernels.NewPool(0)
 	const n = 1 << 20
 	p, g := make([]float32, n), make([]float32, n)
 	for i := range g {
 		g[i] = float32(i%17) - 8
 	}
-	o := NewAdamW(n, Defaults())
+	o := NewAdamW(pool, n, Defaults())
 	b.SetBytes(n * 4)
 	for b.Loop() {
 		o.Step(p, g, 1e-3)
