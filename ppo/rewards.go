@@ -8,8 +8,8 @@ import (
 
 // MissingStop is what happens to the score of a response that was cut at the length limit, without a stop token.
 type MissingStop struct {
-	Rule  string  `mapstructure:"rule"`  // none | override | subtract
-	Value float64 `mapstructure:"value"` // in units of the score
+	Rule  string  // none | override | subtract
+	Value float64 // in units of the score
 }
 
 // The rules. Override is that of Ziegler et al. 2019 and the TL;DR replications (score := -1), subtract TRL's (score - 1).
