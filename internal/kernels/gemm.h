@@ -1,0 +1,196 @@
+// gemm computes rows [i0,i1) × panels [p0,p1) (16 columns each) of c[m,n] (+)= A[m,k] B[k,n]:
+//
+//   for every element: acc = 0, or c(i,j) if acc;  for k ascending: acc = fma(A(i,k), B(k,j), acc);  c(i,j) = acc
+//
+// A(i,k) = a[i·rs + k·cs], one of rs, cs is 1. B lies as kind says (see bKind in gemm.go), in bf or, as bfloat16, in bh.
+// No alignment is assumed; c overlaps nothing. scratch holds gemm_scratch() floats.
+//
+// For blocks of KC inputs: the rows of A are copied to blocks of MR rows [k][MR]; each group of NP panels of B is used
+// where it lies or copied to [k][16] in L1; then the micro-kernel runs down the row blocks, continuing c through memory.
+
+// micro computes mr rows × np panels: c(i,p) (+)= Σ_k a[i·rs + k·cs] · B(k,p), B(k,p) the 16 values at b[p·ps + k·ks]
+// (bfloat16 ones at h if bf16). mr, np, bf16 and, where it matters, the strides are constants: everything unrolls.
+INLINE void NAME(micro)(const int mr, const int np, const int bf16, float *c, long ldc, const float *a, long rs, long cs,
+			const float *b, const uint16_t *h, long ks, long ps, long k, int load) {
+	v16 acc[14][8];
+#pragma GCC unroll 16
+	for (int i = 0; i < mr; i++)
+#pragma GCC unroll 8
+		for (int p = 0; p < np; p++) acc[i][p] = load ? v_load(c + i * ldc + p * 16) : v_zero();
+	for (long l = 0; l < k; l++) {
+		v16 w[8];
+#pragma GCC unroll 8
+		for (int p = 0; p < np; p++) w[p] = bf16 ? v_load_bf16(h + p * ps) : v_load(b + p * ps);
+#pragma GCC unroll 16
+		for (int i = 0; i < mr; i++) {
+			v16 x = v_set1(a[i * rs]);
+#pragma GCC unroll 8
+			for (int p = 0; p < np; p++) acc[i][p] = v_fma(x, w[p], acc[i][p]);
+		}
+		a += cs;
+		b += bf16 ? 0 : ks;
+		h += bf16 ? ks : 0;
+	}
+#pragma GCC unroll 16
+	for (int i = 0; i < mr; i++)
+#pragma GCC unroll 8
+		for (int p = 0; p < np; p++) v_store(c + i * ldc + p * 16, acc[i][p]);
+}
+
+// B operand of a group of panels, as micro wants it.
+typedef struct {
+	const float *f;
+	const uint16_t *h; // used instead of f if not 0
+	long ks, ps;
+} NAME(operand);
+
+#define MICRO(mr, np) \
+	case mr: \
+		if (b->h) \
+			NAME(micro)(mr, np, 1, c, ldc, a, 1, mr, 0, b->h, 16, b->ps, k, load); \
+		else \
+			NAME(micro)(mr, np, 0, c, ldc, a, 1, mr, b->f, 0, 16, b->ps, k, load); \
+		break;
+
+// packed_1 .. packed_8 run the micro-kernel on mr packed rows of A and 1 .. 8 panels.
+static void NAME(packed_1)(int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
+	switch (mr) {
+		MICRO(1, 1) MICRO(2, 1) MICRO(3, 1) MICRO(4, 1) MICRO(5, 1) MICRO(6, 1)
+#if MAX_MR > 6
+		MICRO(7, 1) MICRO(8, 1) MICRO(9, 1) MICRO(10, 1) MICRO(11, 1) MICRO(12, 1) MICRO(13, 1) MICRO(14, 1)
+#endif
+	}
+}
+static void NAME(packed_2)(int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
+	switch (mr) {
+		MICRO(1, 2) MICRO(2, 2) MICRO(3, 2)
+#if MAX_MR > 6
+		MICRO(4, 2) MICRO(5, 2) MICRO(6, 2) MICRO(7, 2) MICRO(8, 2) MICRO(9, 2) MICRO(10, 2) MICRO(11, 2)
+		MICRO(12, 2) MICRO(13, 2) MICRO(14, 2)
+#endif
+	}
+}
+static void NAME(packed_4)(int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
+	switch (mr) {
+		MICRO(1, 4)
+#if MAX_MR > 6
+		MICRO(2, 4) MICRO(3, 4) MICRO(4, 4) MICRO(5, 4) MICRO(6, 4)
+#endif
+	}
+}
+
+// group returns how many panels micro takes together for mr rows: enough independent chains to hide the latency of
+// fma, and few enough accumulators for the registers.
+INLINE int NAME(group)(int mr) {
+	if (MAX_MR == 6) return mr == 1 ? 4 : mr <= 3 ? 2 : 1;
+	return mr <= 6 ? 4 : 2;
+}
+
+INLINE void NAME(packed)(int np, int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
+	if (np == 4)
+		NAME(packed_4)(mr, c, ldc, a, b, k, load);
+	else if (np == 2)
+		NAME(packed_2)(mr, c, ldc, a, b, k, load);
+	else
+		NAME(packed_1)(mr, c, ldc, a, b, k, load);
+}
+
+#define LOOSE(mr) \
+	case mr: NAME(micro)(mr, 1, 0, c, ldc, a, rs, 1, b, 0, 16, 0, k, load); break;
+
+// loose is packed_1 with A where it lies: for products too narrow to repay copying A.
+static void NAME(loose)(int mr, float *c, long ldc, const float *a, long rs, const float *b, long k, int load) {
+	switch (mr) {
+		LOOSE(1) LOOSE(2) LOOSE(3) LOOSE(4) LOOSE(5) LOOSE(6)
+#if MAX_MR > 6
+		LOOSE(7) LOOSE(8) LOOSE(9) LOOSE(10) LOOSE(11) LOOSE(12) LOOSE(13) LOOSE(14)
+#endif
+	}
+}
+
+// pack_a copies A(i0..i0+rows, k0..k0+k) to dst in blocks of mr rows (the last one shorter), each [k][rows of block].
+// It may write 15 floats beyond.
+static void NAME(pack_a)(float *dst, const float *a, long rs, long cs, long i0, long rows, long k0, long k, int mr) {
+	for (long i = 0; i < rows; i += mr) {
+		long n = rows - i < mr ? rows - i : mr;
+		float *d = dst + i * k;
+		if (rs == 1) {
+			const float *s = a + i0 + i + k0 * cs;
+			for (long l = 0; l < k; l++) v_store(d + l * n, v_loadn(s + l * cs, n));
+			continue;
+		}
+		const float *s = a + (i0 + i) * rs + k0;
+		for (long l = 0; l < k; l += 16) {
+			float t[256];
+			long nk = k - l < 16 ? k - l : 16;
+			transpose16(t, 16, s + l, rs, n, nk);
+			for (long q = 0; q < nk; q++) v_store(d + (l + q) * n, v_load(t + q * 16));
+		}
+	}
+}
+
+// fill copies panel p of B, rows k0..k0+k, to dst [k][16]; it may write up to a multiple of 16 rows.
+static void NAME(fill)(float *dst, const float *bf, const uint16_t *bh, long ldb, int kind, long n, long kAll, long p, long k0, long k) {
+	long cols = n - p * 16 < 16 ? n - p * 16 : 16;
+	if (kind == 0) { // packed bfloat16
+		const uint16_t *h = bh + (p * kAll + k0) * 16;
+		for (long l = 0; l < k; l++) v_store(dst + l * 16, v_load_bf16(h + l * 16));
+	} else if (kind == 1) {
+		for (long l = 0; l < k; l += 16) {
+			long at = ((k0 + l) / 16 * ldb + p * 16) * 16;
+			if (bh)
+				transpose16_bf16(dst + l * 16, 16, bh + at, cols);
+			else
+				transpose16(dst + l * 16, 16, bf + at, 16, cols, 16);
+		}
+	} else {
+		const float *s = bf + k0 * ldb + p * 16;
+		for (long l = 0; l < k; l++) v_store(dst + l * 16, v_loadn(s + l * ldb, cols));
+	}
+}
+
+void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb,
+		int kind, long n, long kAll, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch) {
+	const long rows = i1 - i0;
+	const int few = rows <= MAX_MR; // then each weight is used once: no copy of B in L1
+	const int mr0 = few ? (int)rows : MAX_MR;
+	const int loose = rs != 1 && p1 - p0 <= 2 && !(bh && few);
+	const int group0 = loose ? 1 : NAME(group)(mr0);
+	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + group0 * kc * 16;
+	for (long k0 = 0; k0 < kAll; k0 += kc) {
+		const long k = kAll - k0 < kc ? kAll - k0 : kc;
+		const int load = acc || k0 > 0;
+		if (!loose) NAME(pack_a)(pa, a, rs, cs, i0, rows, k0, k, MAX_MR);
+		for (long p = p0; p < p1;) {
+			int np = group0;
+			while (p + np > p1 || (np > 1 && (p + np) * 16 > n)) np /= 2; // the last, partial panel goes alone
+			NAME(operand) b = {bf ? bf + (p * kAll + k0) * 16 : 0, 0, 16, kAll * 16};
+			if (kind == 0 && bh && few) {
+				b.h = bh + (p * kAll + k0) * 16;
+			} else if (kind != 0 || bh) {
+				for (int q = 0; q < np; q++) NAME(fill)(pb + q * kc * 16, bf, bh, ldb, kind, n, kAll, p + q, k0, k);
+				b.f = pb;
+				b.ps = kc * 16;
+			}
+			const long part = n - p * 16 < 16 ? n - p * 16 : 0;
+			for (long i = 0; i < rows; i += MAX_MR) {
+				int mr = rows - i < MAX_MR ? (int)(rows - i) : MAX_MR;
+				float *ci = c + (i0 + i) * ldc + p * 16, *to = ci;
+				long ldt = ldc;
+				if (part) {
+					to = tile;
+					ldt = 16;
+					if (load)
+						for (int r = 0; r < mr; r++) v_store(tile + r * 16, v_loadn(ci + r * ldc, part));
+				}
+				if (loose)
+					NAME(loose)(mr, to, ldt, a + (i0 + i) * rs + k0, rs, b.f, k, load);
+				else
+					NAME(packed)(np, mr, to, ldt, pa + i * k, &b, k, load);
+				if (part)
+					for (int r = 0; r < mr; r++) v_storen(ci + r * ldc, v_load(tile + r * 16), part);
+			}
+			p += np;
+		}
+	}
+}

@@ -1,0 +1,10 @@
+// The kernels for AVX-512 F, BW, DQ and VL: Intel servers since Skylake-SP (2017), AMD since Zen 4 (2022).
+#include "simd_avx512.h"
+
+#include "gemm.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
