@@ -207,8 +207,11 @@ func (a *Adapter) add(p Param) {
 
 // allocate makes the vectors and the sites that refer to them.
 func (a *Adapter) allocate() {
-	last := a.params[len(a.params)-1]
-	n := last.Off + last.Len()
+	n := 0
+	if len(a.params) > 0 {
+		last := a.params[len(a.params)-1]
+		n = last.Off + last.Len()
+	}
 	a.Values, a.Grads = make([]float32, n), make([]float32, n)
 	a.place()
 }

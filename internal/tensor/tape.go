@@ -57,6 +57,10 @@ type Tape struct {
 	tensors slab[Tensor]
 	ops     []op
 
+	// Attached is room for whoever builds on the tape to keep records between steps; Epoch says when they are free again.
+	Attached any
+
+	epoch int
 	slabs slabs
 	seqs  []kernels.AttnSeq // of the attention that runs
 	lse   []kernels.LSE     // of the log-probabilities that run
@@ -94,6 +98,9 @@ func (t *Tape) Recompute(on bool) { t.recompute = on }
 // Bytes is the memory the arenas hold.
 func (t *Tape) Bytes() int { return t.acts.bytes() + t.grads.bytes() }
 
+// Epoch counts the Resets.
+func (t *Tape) Epoch() int { return t.epoch }
+
 // Reset takes back every tensor. What was returned before must not be used again.
 func (t *Tape) Reset() {
 	t.acts.release(mark{})
@@ -105,6 +112,7 @@ func (t *Tape) Reset() {
 	s.embed.n, s.norm.n, s.linear.n, s.rope.n, s.attention.n = 0, 0, 0, 0, 0
 	s.gated.n, s.residual.n, s.gather.n, s.head.n, s.checkpoint.n = 0, 0, 0, 0, 0
 	t.done = false
+	t.epoch++
 }
 
 // New returns a tensor of any content that needs no gradient.

@@ -1,0 +1,208 @@
+package model
+
+import (
+	"fmt"
+
+	"plumb/internal/kernels"
+	"plumb/internal/peft"
+	"plumb/internal/tensor"
+)
+
+// Batch is packed sequences: sequence s is IDs[Starts[s]:Starts[s+1]], its positions count from 0. len(Starts) is the number
+// of sequences plus one. Nothing is padded. A tape keeps both slices until its Reset.
+type Batch struct {
+	IDs    []int32
+	Starts []int32
+}
+
+// Pack lays sequences one after another.
+func Pack(sequences ...[]int32) Batch {
+	b := Batch{Starts: []int32{0}}
+	for _, s := range sequences {
+		b.IDs = append(b.IDs, s...)
+		b.Starts = append(b.Starts, int32(len(b.IDs)))
+	}
+	return b
+}
+
+// Check says what is wrong with ids that come from outside.
+func (m *Model) Check(ids []int32) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= m.Vocab {
+			return fmt.Errorf("token %d is %d, not in 0..%d", i, id, m.Vocab-1)
+		}
+	}
+	return nil
+}
+
+// Hidden computes the hidden states after the final norm, [len(b.IDs), C], row i that of token i. a may be nil. It packs
+// the adapter's current values.
+func (m *Model) Hidden(t *tensor.Tape, a *peft.Adapter, b Batch) *tensor.Tensor {
+	return m.norm(t, a, m.trunk(t, a, b, m.Layers), m.normModule())
+}
+
+// Trunk computes the residual stream as it enters block number layer, [len(b.IDs), C]; layer 0 is the embedding. It packs
+// the adapter's current values.
+func (m *Model) Trunk(t *tensor.Tape, a *peft.Adapter, b Batch, layer int) *tensor.Tensor {
+	if layer < 0 || layer > m.Layers {
+		panic("model: Trunk: no such block")
+	}
+	return m.trunk(t, a, b, layer)
+}
+
+func (m *Model) trunk(t *tensor.Tape, a *peft.Adapter, b Batch, layer int) *tensor.Tensor {
+	m.prepare(a)
+	if m.Check(b.IDs) != nil {
+		panic("model: Hidden: token outside the vocabulary; see Check")
+	}
+	return m.blocks(t, a, b, m.embed(t, a, b.IDs), 0, layer)
+}
+
+func (m *Model) embed(t *tensor.Tape, a *peft.Adapter, ids []int32) *tensor.Tensor {
+	s, w := a.At(embedModule), &m.mats[embedModule]
+	if s.Matrix != nil {
+		w = s.Matrix
+	}
+	return t.Embed(w, ids, s.LoRA)
+}
+
+// HiddenFrom is Hidden from block number layer on, given x as Trunk returns it, or as it was kept (tape.Leaf): a critic or
+// reward model that trains only its top layers starts here. It packs the adapter's current values.
+func (m *Model) HiddenFrom(t *tensor.Tape, a *peft.Adapter, b Batch, layer int, x *tensor.Tensor) *tensor.Tensor {
+	m.prepare(a)
+	if layer < 0 || layer > m.Layers || x.Rows != len(b.IDs) || x.Cols != m.Config.Hidden {
+		panic("model: HiddenFrom: no such block, or x does not fit the batch")
+	}
+	return m.norm(t, a, m.blocks(t, a, b, x, layer, m.Layers), m.normModule())
+}
+
+// prepare checks that the adapter is for this model and packs it.
+func (m *Model) prepare(a *peft.Adapter) {
+	if a == nil {
+		return
+	}
+	if !a.Fits(m.modules) {
+		panic("model: the adapter was made for another model")
+	}
+	a.Pack(m.pool)
+}
+
+// blocks runs blocks lo..hi-1.
+func (m *Model) blocks(t *tensor.Tape, a *peft.Adapter, b Batch, x *tensor.Tensor, lo, hi int) *tensor.Tensor {
+	p := m.pass(t, a, b)
+	for l := lo; l < hi; l++ {
+		p.blocks[l] = blockCall{p, l}
+		x = t.Checkpoint(x, &p.blocks[l])
+	}
+	return x
+}
+
+// pass is what the blocks of one forward pass share. Passes are kept on the tape and used again after its Reset.
+type pass struct {
+	m      *Model
+	a      *peft.Adapter
+	starts []int32
+	pos    []int32 // position of each row
+	rope   kernels.RoPE
+	blocks []blockCall
+	feeds  []Feed // when decoding
+	ids    []int32
+	seqs   []kernels.AttnSeq
+}
+
+type blockCall struct {
+	p *pass
+	l int
+}
+
+// passes is what the model keeps on a tape.
+type passes struct {
+	epoch, n int
+	list     []*pass
+}
+
+func (m *Model) newPass(t *tensor.Tape) *pass {
+	s, _ := t.Attached.(*passes)
+	if s == nil {
+		s = &passes{}
+		t.Attached = s
+	}
+	if s.epoch != t.Epoch() {
+		s.epoch, s.n = t.Epoch(), 0
+	}
+	if s.n == len(s.list) {
+		s.list = append(s.list, &pass{})
+	}
+	p := s.list[s.n]
+	s.n++
+	if len(p.blocks) < m.Layers {
+		p.blocks = make([]blockCall, m.Layers)
+	}
+	p.m, p.pos, p.feeds = m, p.pos[:0], nil
+	return p
+}
+
+func (m *Model) pass(t *tensor.Tape, a *peft.Adapter, b Batch) *pass {
+	if n := len(b.Starts); n == 0 || b.Starts[0] != 0 || int(b.Starts[n-1]) != len(b.IDs) {
+		panic("model: Batch: Starts must begin with 0 and end with len(IDs)")
+	}
+	p := m.newPass(t)
+	p.a, p.starts = a, b.Starts
+	longest := int32(0)
+	for s := range len(b.Starts) - 1 {
+		n := b.Starts[s+1] - b.Starts[s]
+		if n < 0 {
+			panic("model: Batch: Starts must not decrease")
+		}
+		for i := range n {
+			p.pos = append(p.pos, i)
+		}
+		longest = max(longest, n)
+	}
+	p.rope = m.rotary.upTo(int(longest))
+	return p
+}
+
+// Forward is one block: x + attention(norm(x)), then + mlp(norm(·)).
+func (c *blockCall) Forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+	p, m, l := c.p, c.p.m, c.l
+	b := m.block(l)
+	n := m.norm(t, p.a, x, b.norm1)
+	q, k, v := m.linear(t, p.a, n, l, b.q), m.linear(t, p.a, n, l, b.k), m.linear(t, p.a, n, l, b.v)
+	t.RoPE(q, p.pos, m.Heads, p.rope)
+	t.RoPE(k, p.pos, m.KVHeads, p.rope)
+	var att *tensor.Tensor
+	if p.feeds != nil {
+		att = p.cached(t, l, q, k, v)
+	} else {
+		att = t.Attention(q, k, v, p.starts, m.shape())
+	}
+	x = t.Residual(x, m.linear(t, p.a, att, l, b.o))
+	n = m.norm(t, p.a, x, b.norm2)
+	act := t.SwiGLU(m.linear(t, p.a, n, l, b.gate), m.linear(t, p.a, n, l, b.up))
+	return t.Residual(x, m.linear(t, p.a, act, l, b.down))
+}
+
+func (m *Model) norm(t *tensor.Tape, a *peft.Adapter, x *tensor.Tensor, i int) *tensor.Tensor {
+	w := &m.vecs[i]
+	if s := a.At(i); s.Vector != nil {
+		w = s.Vector
+	}
+	return t.RMSNorm(x, w, float32(m.Eps))
+}
+
+// linear applies linear layer number i of block l.
+func (m *Model) linear(t *tensor.Tape, a *peft.Adapter, x *tensor.Tensor, l, i int) *tensor.Tensor {
+	s, w := a.At(i), &m.mats[i]
+	if s.Matrix != nil {
+		w = s.Matrix
+	}
+	var bias *tensor.Vector
+	if j := m.biasModule(l, i); j >= 0 {
+		bias = &m.vecs[j]
+		if v := a.At(j).Vector; v != nil {
+			bias = v
+		}
+	}
+	return t.Linear(x, w, bias, s.LoRA)
+}
