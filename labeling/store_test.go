@@ -232,7 +232,9 @@ func TestStoreIsTheFoldOfItsLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		c := &clock{time.Unix(1700000000, 0), func() time.Duration { return time.Duration(rapid.IntRange(-3000, 5000).Draw(t, "tick")) * time.Millisecond }}
+		c := &clock{time.Unix(1700000000, 0), func() time.Duration {
+			return time.Duration(rapid.IntRange(-3000, 5000).Draw(t, "tick")) * time.Millisecond
+		}}
 		sessions := map[string]*Session{}
 		undo, redo := map[string][]Ref{}, map[string][]Ref{} // the model: two stacks
 		for range rapid.IntRange(1, 25).Draw(t, "acts") {

@@ -1,0 +1,142 @@
+package labeling
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// Merged says what Merge brought in.
+type Merged struct {
+	Items  int // items that were not there
+	Events int // events that were not there
+}
+
+// Merge adds everything in src to the store: items by content, events by name, each once however often it is done. The
+// result does not depend on the order of merges, except for the places in the queue. src is not changed.
+func (s *Store) Merge(ctx context.Context, src *Store) (Merged, error) {
+	var m Merged
+	err := s.tx(ctx, func(tx *sql.Tx) error {
+		m = Merged{}
+		seqs, err := mergeItems(ctx, tx, src, &m)
+		if err != nil {
+			return err
+		}
+		if err := mergeSessions(ctx, tx, src); err != nil {
+			return err
+		}
+		return mergeEvents(ctx, tx, src, seqs, &m)
+	})
+	if err != nil {
+		return Merged{}, fmt.Errorf("merge %s into %s: %w", src.path, s.path, err)
+	}
+	return m, nil
+}
+
+// merged is an item's place here and, for each of its answers in src, the answer's index here.
+type merged struct {
+	seq    int64
+	answer []int
+}
+
+func mergeItems(ctx context.Context, tx *sql.Tx, src *Store, m *Merged) (map[int64]merged, error) {
+	ins, err := newInserter(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	defer ins.close()
+	rows, err := src.db.QueryContext(ctx, `SELECT `+itemColumns+` FROM items i ORDER BY i.seq`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	seqs := map[int64]merged{}
+	for rows.Next() {
+		it, err := scanItem(rows)
+		if err != nil {
+			return nil, err
+		}
+		var res Added
+		if err := ins.add(ctx, it, &res); err != nil {
+			return nil, fmt.Errorf("item %d: %w", it.Seq, err)
+		}
+		to := merged{seq: res.Seqs[0]}
+		here := it
+		if res.New == 0 {
+			if here, err = scanItem(tx.QueryRowContext(ctx, `SELECT `+itemColumns+` FROM items i WHERE i.seq = ?`, to.seq)); err != nil {
+				return nil, err
+			}
+		}
+		m.Items += res.New
+		used := make([]bool, len(here.Answers))
+		for _, a := range it.Answers {
+			for i, b := range here.Answers {
+				if !used[i] && a.String() == b.String() {
+					to.answer, used[i] = append(to.answer, i), true
+					break
+				}
+			}
+		}
+		seqs[it.Seq] = to
+	}
+	return seqs, rows.Err()
+}
+
+func mergeSessions(ctx context.Context, tx *sql.Tx, src *Store) error {
+	rows, err := src.db.QueryContext(ctx, `SELECT id, annotator, seed, origin, started FROM sessions ORDER BY started, id`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, annotator, seed, origin string
+		var started int64
+		if err := rows.Scan(&id, &annotator, &seed, &origin, &started); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO sessions (id, annotator, seed, origin, started) VALUES (?, ?, ?, ?, ?)`,
+			id, annotator, seed, origin, started); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func mergeEvents(ctx context.Context, tx *sql.Tx, src *Store, seqs map[int64]merged, m *Merged) error {
+	rows, err := src.db.QueryContext(ctx, `SELECT `+eventColumns+` FROM events e ORDER BY e.at, e.session, e.n`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e, err := scanEvent(rows)
+		if err != nil {
+			return err
+		}
+		var known int
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM events WHERE session = ? AND n = ?`, e.Session, e.N).Scan(&known); err != nil {
+			return err
+		}
+		if known > 0 {
+			continue
+		}
+		to, ok := seqs[e.Item]
+		if !ok {
+			return fmt.Errorf("event %s/%d names item %d, which is not there", e.Session, e.N, e.Item)
+		}
+		e.Item = to.seq
+		for _, list := range [][]int{e.Shown, e.Ranking} {
+			for i, a := range list {
+				if a < 0 || a >= len(to.answer) {
+					return fmt.Errorf("event %s/%d names answer %d, which is not there", e.Session, e.N, a)
+				}
+				list[i] = to.answer[a]
+			}
+		}
+		if err := insertEvent(ctx, tx, e); err != nil {
+			return fmt.Errorf("event %s/%d: %w", e.Session, e.N, err)
+		}
+		m.Events++
+	}
+	return rows.Err()
+}

@@ -1,0 +1,276 @@
+package labeling
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Argilla and Label Studio, both ways. What the exports write the imports read.
+
+// Names of the fields and questions that the exports use.
+const (
+	argillaQuestion = "preference" // LabelQuestion: response_a, response_b, tie, both_bad, cant_say
+	studioControl   = "comparison" // <Pairwise name="comparison" toName="answer1,answer2"/>
+	studioVerdict   = "verdict"    // <Choices name="verdict" toName="prompt"> tie, both_bad, cant_say
+	studioStrength  = "strength"   // <Rating name="strength" toName="prompt" maxRating="4"/>
+)
+
+var errNoAnswers = errors.New("found no two answers among the fields")
+
+// twoAnswers finds prompt and two answers among named texts. Extra fields are left alone.
+func twoAnswers(fields record) (prompt Prompt, names [2]string, as []Answer, err error) {
+	for _, k := range []string{"prompt", "instruction", "question", "input", "context"} {
+		if v, ok := fields[k]; ok {
+			if text, ok := v.(string); ok {
+				prompt.Text = text
+			} else if prompt.Messages, err = messages(v); err != nil {
+				return prompt, names, nil, fmt.Errorf("field %s: %w", k, err)
+			}
+			break
+		}
+	}
+	for _, pairNames := range [][2]string{
+		{"response_a", "response_b"}, {"response-1", "response-2"}, {"response_1", "response_2"}, {"response1", "response2"},
+		{"answer1", "answer2"}, {"answer_a", "answer_b"}, {"completion_a", "completion_b"}, {"generation-1", "generation-2"}, {"chosen", "rejected"},
+	} {
+		if !fields.has(pairNames[0], pairNames[1]) {
+			continue
+		}
+		for _, n := range pairNames {
+			if text, ok := fields[n].(string); ok {
+				as = append(as, Answer{Text: text, Source: n})
+				continue
+			}
+			ms, err := messages(fields[n])
+			if err != nil {
+				return prompt, names, nil, fmt.Errorf("field %s: %w", n, err)
+			}
+			as = append(as, answer(ms, n))
+		}
+		return prompt, pairNames, as, nil
+	}
+	return prompt, names, nil, fmt.Errorf("%w: %s", errNoAnswers, strings.Join(fields.keys(), ", "))
+}
+
+// verdict reads the names under which people file a choice.
+func verdict(value string, names [2]string) *Decision {
+	var d Decision
+	switch strings.ToLower(value) {
+	case names[0], "left", "a", "1":
+		d = Prefer(0, 0)
+	case names[1], "right", "b", "2":
+		d = Prefer(1, 0)
+	case "tie", "equal", "both":
+		d.Choice = Tie
+	case "both_bad", "both bad", "neither":
+		d.Choice = BothBad
+	case "cant_say", "can't say", "unsure":
+		d.Choice = CantSay
+	default:
+		return nil
+	}
+	return &d
+}
+
+// fromArgilla reads a record {fields, responses: {question: [{value, user_id}]}}; the value is a label, or a ranking of
+// field names.
+func fromArgilla(r record) ([]Labelled, error) {
+	prompt, names, as, err := twoAnswers(r.object("fields"))
+	if err != nil {
+		return nil, err
+	}
+	it := Item{Prompt: prompt, Answers: as}
+	var out []Labelled
+	responses := r.object("responses")
+	for _, q := range responses.keys() {
+		list, _ := responses[q].([]any)
+		for _, e := range list {
+			m, _ := e.(map[string]any)
+			d := argillaValue(m["value"], names)
+			if d == nil {
+				continue
+			}
+			if s, ok := r.object("metadata")["strength"].(float64); ok && d.Choice == Win && s >= 0 && s <= Much {
+				d.Strength = int(s)
+			}
+			who := record(m).text("user_id")
+			if a := r.object("metadata").text("annotator"); a != "" {
+				who = a
+			}
+			out = append(out, Labelled{Item: it, Annotator: who, Decision: d})
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, Labelled{Item: it})
+	}
+	return out, nil
+}
+
+func argillaValue(v any, names [2]string) *Decision {
+	switch v := v.(type) {
+	case string:
+		return verdict(v, names)
+	case []any: // ["response-2", "response-1"] best first, or [{value, rank}]
+		rank := map[string]float64{}
+		for i, e := range v {
+			if m, ok := e.(map[string]any); ok {
+				rank[record(m).text("value")], _ = m["rank"].(float64)
+			} else if name, ok := e.(string); ok {
+				rank[name] = float64(i)
+			}
+		}
+		a, okA := rank[names[0]]
+		b, okB := rank[names[1]]
+		if !okA || !okB {
+			return nil
+		}
+		d := Decision{Choice: Tie}
+		if a < b {
+			d = Prefer(0, 0)
+		} else if b < a {
+			d = Prefer(1, 0)
+		}
+		return &d
+	}
+	return nil
+}
+
+// fromLabelStudio reads a task {data, annotations: [{completed_by, result, lead_time}]}.
+func fromLabelStudio(r record) ([]Labelled, error) {
+	prompt, names, as, err := twoAnswers(r.object("data"))
+	if err != nil {
+		return nil, err
+	}
+	it := Item{Prompt: prompt, Answers: as}
+	list, _ := r["annotations"].([]any)
+	if !r.has("annotations") {
+		list, _ = r["completions"].([]any)
+	}
+	var out []Labelled
+	for _, e := range list {
+		m, _ := e.(map[string]any)
+		if cancelled, _ := m["was_cancelled"].(bool); cancelled {
+			continue
+		}
+		if d := studioResult(m["result"], names); d != nil {
+			out = append(out, Labelled{Item: it, Annotator: studioPerson(m["completed_by"]), Decision: d})
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, Labelled{Item: it})
+	}
+	return out, nil
+}
+
+func studioResult(v any, names [2]string) *Decision {
+	results, _ := v.([]any)
+	var d *Decision
+	strength := 0
+	for _, e := range results {
+		m, _ := e.(map[string]any)
+		value := record(m).object("value")
+		switch record(m).text("type") {
+		case "pairwise":
+			d = verdict(value.text("selected"), names)
+		case "choices":
+			if c, _ := value["choices"].([]any); len(c) == 1 && d == nil {
+				s, _ := c[0].(string)
+				d = verdict(s, names)
+			}
+		case "rating":
+			if s, ok := value["rating"].(float64); ok && s >= 0 && s <= Much {
+				strength = int(s)
+			}
+		}
+	}
+	if d != nil && d.Choice == Win {
+		d.Strength = strength
+	}
+	return d
+}
+
+func studioPerson(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case float64:
+		return fmt.Sprintf("user %d", int(v))
+	case map[string]any:
+		return record(v).text("email")
+	}
+	return ""
+}
+
+// place is what the tools call the answer that a judgement chose.
+func place(j Judgement, names [2]string) string {
+	if j.Event.Choice == Win {
+		return names[j.Event.Ranking[0]]
+	}
+	return string(j.Event.Choice)
+}
+
+func argillaRecord(j Judgement) any {
+	names := [2]string{"response_a", "response_b"}
+	return struct {
+		ID          string         `json:"id"`
+		Fields      map[string]any `json:"fields"`
+		Metadata    map[string]any `json:"metadata"`
+		Suggestions struct{}       `json:"suggestions"`
+		Responses   map[string]any `json:"responses"`
+		Status      string         `json:"status"`
+	}{
+		ID:       j.Item.Hash[:32] + "-" + shortHash(j.Event.Annotator),
+		Fields:   map[string]any{"prompt": j.Item.Prompt, names[0]: j.Item.Answers[0].String(), names[1]: j.Item.Answers[1].String()},
+		Metadata: map[string]any{"annotator": j.Event.Annotator, "strength": j.Event.Strength, "seconds": j.Event.Elapsed.Seconds()},
+		Responses: map[string]any{argillaQuestion: []any{
+			map[string]any{"value": place(j, names), "user_id": userID(j.Event.Annotator)},
+		}},
+		Status: "completed",
+	}
+}
+
+// userID is a UUID made of a name, since Argilla takes no names there.
+func userID(name string) string {
+	sum := sha256.Sum256([]byte("plumb annotator " + name))
+	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80 // version 8 (own making), variant 1 (RFC 9562)
+	h := hex.EncodeToString(sum[:16])
+	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
+}
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:4])
+}
+
+// studioTask is one item with the annotations of everyone who judged it.
+func studioTask(js []Judgement) any {
+	it := js[0].Item
+	var annotations []any
+	for _, j := range js {
+		var result []any
+		if j.Event.Choice == Win {
+			result = append(result, map[string]any{
+				"id": j.Event.Session + fmt.Sprint(j.Event.N), "from_name": studioControl, "to_name": "answer1", "type": "pairwise",
+				"value": map[string]any{"selected": [2]string{"left", "right"}[j.Event.Ranking[0]]},
+			})
+			if j.Event.Strength > 0 {
+				result = append(result, map[string]any{
+					"from_name": studioStrength, "to_name": "prompt", "type": "rating", "value": map[string]any{"rating": j.Event.Strength},
+				})
+			}
+		} else {
+			result = append(result, map[string]any{
+				"from_name": studioVerdict, "to_name": "prompt", "type": "choices", "value": map[string]any{"choices": []string{string(j.Event.Choice)}},
+			})
+		}
+		annotations = append(annotations, map[string]any{"completed_by": j.Event.Annotator, "lead_time": j.Event.Elapsed.Seconds(), "result": result})
+	}
+	return map[string]any{
+		"id":          it.Seq,
+		"data":        map[string]any{"prompt": it.Prompt, "answer1": it.Answers[0].String(), "answer2": it.Answers[1].String()},
+		"annotations": annotations,
+	}
+}
