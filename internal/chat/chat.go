@@ -1,7 +1,7 @@
 package chat
 
 import (
-	"errors"
+	"strings"
 	"time"
 )
 
@@ -62,15 +62,156 @@ type Output struct {
 // Template is a parsed chat template. It is safe for concurrent use.
 type Template struct {
 	source string
+	body   []stmt
+	marks  bool
 }
 
-// Parse reads the source of a template.
-func Parse(source string) (*Template, error) { return &Template{source: source}, nil }
+// Parse reads the source of a template. Its error is an *Error.
+func Parse(source string) (t *Template, err error) {
+	defer rescue(&err)
+	body, marks := parse(source)
+	return &Template{source: source, body: body, marks: marks}, nil
+}
 
 // Source returns the text that Parse was given.
 func (t *Template) Source() string { return t.source }
 
-// Render renders a conversation.
-func (t *Template) Render(in Input) (Output, error) {
-	return Output{}, errors.New("chat: rendering is under construction")
+// HasGeneration reports whether the template marks what the assistant says with {% generation %} blocks.
+func (t *Template) HasGeneration() bool { return t.marks }
+
+// Render renders a conversation. Its error is an *Error; of Kind Raised when the template itself refuses the
+// conversation (a role it does not know, turns in the wrong order).
+func (t *Template) Render(in Input) (out Output, err error) {
+	defer rescue(&err)
+	if in.ContinueFinal {
+		if in.AddGenerationPrompt {
+			fail(0, Type, "a final message cannot be continued behind a generation prompt")
+		}
+		return t.renderContinued(in), nil
+	}
+	return t.render(in), nil
+}
+
+func (t *Template) render(given Input) Output {
+	in := &interp{now: given.Now, out: &strings.Builder{}}
+	global := &scope{vars: globals()}
+	messages := make([]any, len(given.Messages))
+	for i, m := range given.Messages {
+		messages[i] = in.message(m)
+	}
+	global.set("messages", messages)
+	global.set("add_generation_prompt", given.AddGenerationPrompt)
+	global.set("documents", nil)
+	global.set("tools", nil)
+	if given.Tools != nil {
+		global.set("tools", in.fromJSON(given.Tools, 0))
+	}
+	if given.BOS != "" {
+		global.set("bos_token", given.BOS)
+	}
+	if given.EOS != "" {
+		global.set("eos_token", given.EOS)
+	}
+	for _, f := range given.Extra {
+		global.set(f.Key, in.fromJSON(f.Value, 0))
+	}
+	in.exec(t.body, global.inner())
+	return Output{Text: in.out.String(), Generated: in.spans}
+}
+
+// message is a message as templates see it: without null values, and with reasoning_content also as thinking,
+// the two names that templates use for the same thing.
+func (in *interp) message(m Message) *dict {
+	d := newDict()
+	if _, whole := m.Fields.Get("role"); !whole {
+		d.setString("role", m.Role)
+		d.setString("content", m.Content)
+		in.input += len(m.Role) + len(m.Content)
+	}
+	for _, f := range m.Fields {
+		if f.Value != nil {
+			d.setString(f.Key, in.fromJSON(f.Value, 0))
+		}
+	}
+	if v, ok := d.getString("reasoning_content"); ok {
+		if _, has := d.getString("thinking"); !has {
+			d.setString("thinking", v)
+		}
+	}
+	return d
+}
+
+// continueMark stands where the final message's content ends; its trailing space shows whether the template trims.
+const continueMark = "CONTINUE_FINAL_MESSAGE_TAG "
+
+// renderContinued renders with a mark behind the last content and cuts the text there.
+func (t *Template) renderContinued(in Input) Output {
+	if len(in.Messages) == 0 {
+		fail(0, Type, "there is no final message to continue")
+	}
+	messages := append([]Message(nil), in.Messages...)
+	last := &messages[len(messages)-1]
+	content := *last
+	if !markContent(last) {
+		fail(0, Type, "the final message (%s) has no text to continue", last.Role)
+	}
+	in.Messages = messages
+	out := t.render(in)
+	mark := strings.TrimRight(continueMark, " ")
+	at := strings.LastIndex(out.Text, mark)
+	if at < 0 || !strings.Contains(out.Text, strings.TrimFunc(content.Content, isSpace)) {
+		fail(0, Raised, "the final message does not appear in the text, so it cannot be continued")
+	}
+	text := out.Text[:at]
+	if !strings.HasPrefix(out.Text[at:], continueMark) {
+		text = strings.TrimRightFunc(text, isSpace) // the template trims contents
+	}
+	out.Text = text
+	for i := range out.Generated {
+		s := &out.Generated[i]
+		s.Start, s.End = min(s.Start, len(text)), min(s.End, len(text))
+	}
+	return out
+}
+
+// markContent appends the mark to a message's content, or to its last text part.
+func markContent(m *Message) bool {
+	content, ok := m.Fields.Get("content")
+	if !ok {
+		if _, whole := m.Fields.Get("role"); whole {
+			return false
+		}
+		m.Content += continueMark
+		return true
+	}
+	switch c := content.(type) {
+	case string:
+		content = c + continueMark
+	case []any:
+		parts := append([]any(nil), c...)
+		content = nil
+		for i := len(parts) - 1; i >= 0 && content == nil; i-- {
+			p, _ := parts[i].(Object)
+			if v, ok := p.Get("text"); ok {
+				s, _ := v.(string)
+				parts[i] = p.with("text", s+continueMark)
+				content = parts
+			}
+		}
+	default:
+		return false
+	}
+	m.Fields = m.Fields.with("content", content)
+	return content != nil
+}
+
+// with returns a copy in which key has another value.
+func (o Object) with(key string, value any) Object {
+	o = append(Object(nil), o...)
+	for i := range o {
+		if o[i].Key == key {
+			o[i].Value = value
+		}
+	}
+	return o
 }
