@@ -242,7 +242,16 @@ func intFilter(in *interp, v any, a args) any {
 			base = in.int("int", b[1])
 		}
 		s = strings.ReplaceAll(strings.TrimFunc(s, isSpace), "_", "")
-		if n, err := strconv.ParseInt(s, base, 64); err == nil {
+		digits := s
+		for prefix, of := range map[string]int{"0x": 16, "0o": 8, "0b": 2} {
+			if rest, ok := strings.CutPrefix(strings.ToLower(s), prefix); ok && (base == of || base == 0) {
+				digits, base = rest, of
+			}
+		}
+		if base < 0 || base == 1 || base > 36 {
+			in.fail(Type, "int() base must be 0 or from 2 to 36, not %d", base)
+		}
+		if n, err := strconv.ParseInt(digits, base, 64); err == nil {
 			return int(n)
 		}
 		f, err := strconv.ParseFloat(s, 64)

@@ -58,6 +58,9 @@ func dictMethod(d *dict, name string) (any, bool) {
 	switch name {
 	case "get":
 		call = func(in *interp, a args) any {
+			if len(a.names) > 0 {
+				in.fail(Type, "dict.get() takes no keyword arguments")
+			}
 			b := in.bind(name, a, "key", "default?")
 			if v, ok := d.get(in.hashKey(b[0])); ok {
 				return v

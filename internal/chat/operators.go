@@ -208,7 +208,7 @@ func (in *interp) slice(of any, x *sliceExpr, s *scope, line int) any {
 	str, isText := text(of)
 	items, isList := elements(of)
 	if !isText && !isList {
-		return &undefined{message: describe(of) + " cannot be sliced"}
+		in.fail(Type, "%s cannot be sliced", describe(of))
 	}
 	if step == 0 {
 		in.fail(Type, "slice step cannot be zero")

@@ -95,7 +95,11 @@ func (p *parser) statement() stmt {
 	case "block":
 		return p.namedBlock()
 	case "print":
-		return &printStmt{p.tuple(tupleOptions{}), t.line}
+		items := []expr{p.expression()}
+		for p.skipOp(",") {
+			items = append(items, p.expression())
+		}
+		return &printStmt{&concatExpr{items}, t.line}
 	case "break", "continue":
 		if p.loops == 0 {
 			fail(t.line, Syntax, "%q outside a for block", t.text)

@@ -365,6 +365,8 @@ func (in *interp) writeRepr(b *strings.Builder, v any, depth int) {
 		sequence("dict_"+v.kind+"([", v.items, "])")
 	case *undefined:
 		b.WriteString("Undefined")
+	case *macro:
+		b.WriteString("<Macro '" + v.name + "'>")
 	case *namespace:
 		b.WriteString("<Namespace ")
 		in.writeDict(b, v.dict, depth+1)
