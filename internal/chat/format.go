@@ -282,7 +282,7 @@ func (in *interp) formatSpec(v any, spec string) string {
 	switch {
 	case align == '^':
 		return strings.Repeat(fill, n/2) + out + strings.Repeat(fill, n-n/2)
-	case align == '=' && strings.IndexByte("+- ", out[0]) >= 0:
+	case align == '=' && out != "" && strings.IndexByte("+- ", out[0]) >= 0:
 		return out[:1] + strings.Repeat(fill, n) + out[1:]
 	case align == '<' || align == 0 && isText:
 		return out + strings.Repeat(fill, n)
