@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -23,6 +24,7 @@ type bpe struct {
 	ignoreMerges bool   // a word that is a token is that token
 	prefix       string // of the tokens that do not begin a word
 	suffix       string // of the tokens that end a word
+	keepMissing  bool   // a byte without a token keeps its neighbours apart until all is merged (llama.cpp)
 	boundary     string // no merge crosses the place before it, see findBoundary; "": none
 	words        *cache
 }
@@ -41,7 +43,7 @@ func newBPE(f *modelFile, bytes bool) (*bpe, error) {
 	}
 	m := &bpe{
 		vocab: f.Vocab, bytes: bytes, byteFallback: f.ByteFallback, fuseUnk: f.FuseUnk, ignoreMerges: f.IgnoreMerges,
-		unk: -1, words: newCache(),
+		unk: -1, words: newCache(), keepMissing: f.keepMissing,
 	}
 	if f.Prefix != nil {
 		m.prefix = *f.Prefix
@@ -178,7 +180,11 @@ func (m *bpe) tokens(dst []symbol, word string) []symbol {
 	} else {
 		dst = m.appendChars(dst, word)
 	}
-	return dst[:from+m.mergeAll(dst[from:])]
+	dst = dst[:from+m.mergeAll(dst[from:])]
+	if m.keepMissing {
+		dst = append(dst[:from], slices.DeleteFunc(dst[from:], func(s symbol) bool { return s.id < 0 })...)
+	}
+	return dst
 }
 
 // whole looks a word up as it stands.
@@ -201,7 +207,7 @@ func (m *bpe) appendByte(dst []symbol, from int, b byte) []symbol {
 	id := m.byteIDs[b]
 	if id < 0 {
 		id = m.unk
-		if id < 0 {
+		if id < 0 && !m.keepMissing {
 			return dst
 		}
 		if n := len(dst); m.fuseUnk && n > from && dst[n-1].id == id {

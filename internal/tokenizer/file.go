@@ -44,8 +44,9 @@ type modelFile struct {
 	Vocab        map[string]int32 `json:"vocab"`
 	Merges       mergeList        `json:"merges"`
 
-	ranks []int32  // of GGUF vocabularies: priority of each merge, equal ones allowed; nil: the position in Merges
-	texts []string // of GGUF vocabularies: the text of every id, where two ids may share one
+	ranks       []int32  // of GGUF vocabularies: priority of each merge, equal ones allowed; nil: the position in Merges
+	texts       []string // of GGUF vocabularies: the text of every id, where two ids may share one
+	keepMissing bool     // of GGUF vocabularies: see bpe
 }
 
 // mergeList reads both forms of merges: "a b" and, in files written since 2024, ["a", "b"].

@@ -78,7 +78,7 @@ func (m *bpe) mergeMany(word []symbol) int {
 	for i := range n {
 		offer(i)
 	}
-	const gone = -1
+	const gone = -2 // -1 is a byte without a token
 	for len(heap) > 0 {
 		var top candidate
 		top, heap = popCandidate(heap)
