@@ -171,6 +171,7 @@ func TestFetchResumesNextRun(t *testing.T) {
 func TestFetchChangedFile(t *testing.T) {
 	for etag, requests := range map[string]int{`"v2"`: 2, `"v1"`: 3} {
 		h := newFakeHub(t, model(), "a.safetensors")
+		h.cuts = []int{50_000}
 		cache := t.TempDir()
 		ctx, cancel := context.WithCancel(context.Background())
 		f, err := newFetcher(FetchOptions{CacheDir: cache, Endpoint: h.hub.URL})
