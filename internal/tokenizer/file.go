@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -202,17 +203,21 @@ func (f *file) marshal() []byte {
 	put(`,"byte_fallback":`, m.ByteFallback)
 	put(`,"ignore_merges":`, m.IgnoreMerges)
 	b.WriteString(`,"vocab":{`)
-	tokens := make([]string, 0, len(m.Vocab))
-	for s := range m.Vocab {
-		tokens = append(tokens, s)
+	type entry struct {
+		token string
+		id    int32
 	}
-	slices.SortFunc(tokens, func(x, y string) int { return int(m.Vocab[x]) - int(m.Vocab[y]) })
-	for i, s := range tokens {
+	vocab := make([]entry, 0, len(m.Vocab))
+	for s, id := range m.Vocab {
+		vocab = append(vocab, entry{s, id})
+	}
+	slices.SortFunc(vocab, func(x, y entry) int { return cmp.Compare(x.id, y.id) })
+	for i, e := range vocab {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		put("", s)
-		put(":", m.Vocab[s])
+		put("", e.token)
+		put(":", e.id)
 	}
 	b.WriteString(`}`)
 	merges := m.Merges
