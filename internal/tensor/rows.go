@@ -1,11 +1,14 @@
 package tensor
 
-type residualOp struct{ x, y, z *Tensor }
+type residualOp struct {
+	x, y, z *Tensor
+	share   bool
+}
 
 func (o *residualOp) out() *Tensor { return o.z }
 
-// Residual is z = x + y, where y is the output of the operation recorded just before. So in the backward pass y can be
-// given the gradient of z itself: y's operation has read it before anything is added to it for x.
+// Residual is z = x + y. Where y is the output of the linear operation recorded just before, and x is not its input, y is
+// given the very gradient of z in the backward pass: the operation has read it before anything is added to it for x.
 func (t *Tape) Residual(x, y *Tensor) *Tensor {
 	if x.Rows != y.Rows || x.Cols != y.Cols {
 		panic("tensor: Residual: shape mismatch")
@@ -13,11 +16,12 @@ func (t *Tape) Residual(x, y *Tensor) *Tensor {
 	z := t.made(x.Rows, x.Cols, x.needs || y.needs)
 	t.pool.Add(z.Data, x.Data, y.Data)
 	if t.records(z) {
-		if y.needs && t.ops[len(t.ops)-1].out() != y {
-			panic("tensor: Residual: y is not the last operation's output")
-		}
 		o := t.slabs.residual.next()
 		o.x, o.y, o.z = x, y, z
+		if n := len(t.ops); n > 0 {
+			l, ok := t.ops[n-1].(*linearOp)
+			o.share = ok && l.y == y && l.x != x
+		}
 		t.push(o)
 	}
 	return z
@@ -31,20 +35,28 @@ func (o *residualOp) backward(t *Tape) {
 	case x.Grad != nil:
 		t.pool.Axpy(x.Grad, 1, z.Grad)
 	case z.borrowed: // x's gradient will be added to, which the owner must not see
-		x.Grad = t.grads.get(len(z.Grad))
-		copy(x.Grad, z.Grad)
+		x.Grad = t.copied(z.Grad)
 	default:
 		x.Grad, moved = z.Grad, true
 	}
 	switch {
-	case y.needs && y.Grad != nil:
+	case !y.needs:
+	case y.Grad != nil:
 		t.pool.Axpy(y.Grad, 1, z.Grad)
-	case y.needs:
+	case x.needs && !o.share:
+		y.Grad = t.copied(z.Grad)
+	default:
 		y.Grad, y.borrowed, moved = z.Grad, moved || z.borrowed, true
 	}
 	if moved {
 		z.Grad = nil
 	}
+}
+
+func (t *Tape) copied(g []float32) []float32 {
+	c := t.grads.get(len(g))
+	copy(c, g)
+	return c
 }
 
 type gatherOp struct {

@@ -1,0 +1,208 @@
+package tensor
+
+import (
+	"slices"
+	"testing"
+
+	"plumb/internal/kernels"
+	"plumb/internal/rng"
+)
+
+// block is x + W2 silu(W1 norm(x)) (W3 norm(x)).
+type block struct {
+	w1, w2, w3 *Matrix
+	gain       *Vector
+}
+
+func (b *block) Forward(t *Tape, x *Tensor) *Tensor {
+	n := t.RMSNorm(x, b.gain, 1e-5)
+	return t.Residual(x, t.Linear(t.SwiGLU(t.Linear(n, b.w1, nil, nil), t.Linear(n, b.w3, nil, nil)), b.w2, nil, nil))
+}
+
+// stack is three blocks of width 24.
+func stack(trained ...int) []*block {
+	draw := rng.New(3)
+	fill := func(n int) []float32 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(0.3 * draw.Norm())
+		}
+		return v
+	}
+	var out []*block
+	for l := range 3 {
+		grad := func(n int) []float32 {
+			if !slices.Contains(trained, l) {
+				return nil
+			}
+			return make([]float32, n)
+		}
+		out = append(out, &block{
+			w1:   &Matrix{kernels.PackF32(fill(40*24), 40, 24), grad(40 * 24)},
+			w2:   &Matrix{kernels.PackF32(fill(24*40), 24, 40), grad(40 * 24)},
+			w3:   &Matrix{kernels.PackF32(fill(40*24), 40, 24), grad(40 * 24)},
+			gain: &Vector{fill(24), grad(24)},
+		})
+	}
+	return out
+}
+
+func (b *block) grads() []float32 { return slices.Concat(b.w1.Grad, b.w2.Grad, b.w3.Grad, b.gain.Grad) }
+
+// step runs the stack forwards and backwards on rows of x and returns the output.
+func step(tape *Tape, blocks []*block, in *Tensor) *Tensor {
+	x := in
+	for _, b := range blocks {
+		x = tape.Checkpoint(x, b)
+	}
+	if x.needs {
+		seed := make([]float64, len(x.Data))
+		for i := range seed {
+			seed[i] = float64(i%7) - 3
+		}
+		x.Seed(seed)
+		tape.Backward()
+	}
+	return x
+}
+
+func rows(n int) []float32 {
+	draw, v := rng.New(4), make([]float32, n*24)
+	for i := range v {
+		v[i] = float32(draw.Norm())
+	}
+	return v
+}
+
+// Recomputing in the backward pass changes no bit, neither of the output nor of any gradient.
+func TestCheckpointGivesTheSameBits(t *testing.T) {
+	p := pool(t)
+	in := rows(9)
+	var want [][]float32
+	for _, recompute := range []bool{false, true} {
+		tape := NewTape(p)
+		tape.Recompute(recompute)
+		blocks := stack(0, 1, 2)
+		x := tape.Leaf(in, 9, 24, true)
+		y := step(tape, blocks, x)
+		got := [][]float32{slices.Clone(y.Data), slices.Clone(x.Grad)}
+		for _, b := range blocks {
+			got = append(got, b.grads())
+		}
+		if want == nil {
+			want = got
+			continue
+		}
+		for i := range got {
+			if len(got[i]) == 0 || !slices.Equal(got[i], want[i]) {
+				t.Errorf("result %d differs", i)
+			}
+		}
+	}
+}
+
+// A tape that does not record computes the same bits, keeps no operation and refuses to go back.
+func TestInferenceGivesTheSameBits(t *testing.T) {
+	p := pool(t)
+	train, infer := NewTape(p), NewInferenceTape(p)
+	y := step(train, stack(0, 1, 2), train.Leaf(rows(9), 9, 24, false))
+	x := infer.Leaf(rows(9), 9, 24, true)
+	for _, b := range stack(0, 1, 2) {
+		x = infer.Checkpoint(x, b)
+	}
+	if !slices.Equal(x.Data, y.Data) {
+		t.Error("outputs differ")
+	}
+	if x.NeedsGrad() || len(infer.ops) != 0 {
+		t.Error("the inference tape recorded")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("Backward on an inference tape did not panic")
+		}
+	}()
+	infer.Backward()
+}
+
+// The backward pass stops below the lowest trained block.
+func TestBackwardStopsBelowTheLowestTrained(t *testing.T) {
+	for _, recompute := range []bool{false, true} {
+		tape := NewTape(pool(t))
+		tape.Recompute(recompute)
+		all, top := stack(0, 1, 2), stack(2)
+		full := NewTape(tape.pool)
+		step(full, all, full.Leaf(rows(5), 5, 24, true))
+		x := tape.Leaf(rows(5), 5, 24, false)
+		y := x
+		for i, b := range top {
+			y = tape.Checkpoint(y, b)
+			if y.needs != (i == 2) {
+				t.Errorf("after block %d: needs a gradient: %v", i, y.needs)
+			}
+		}
+		tape.Reset()
+		step(tape, top, tape.Leaf(rows(5), 5, 24, false))
+		if !slices.Equal(top[2].grads(), all[2].grads()) {
+			t.Error("gradients of the trained block differ")
+		}
+	}
+}
+
+// Gradients are added to what is there, whatever was left from another step; Reset forgets seeds.
+func TestStepsDoNotLeakIntoEachOther(t *testing.T) {
+	tape := NewTape(pool(t))
+	once := stack(0, 1, 2)
+	step(tape, once, tape.Leaf(rows(9), 9, 24, false))
+	tape.Reset()
+	again := stack(0, 1, 2)
+	step(tape, stack(0, 2), tape.Leaf(rows(30), 30, 24, true))
+	tape.Reset()
+	step(tape, again, tape.Leaf(rows(9), 9, 24, false))
+	for i := range once {
+		if !slices.Equal(once[i].grads(), again[i].grads()) {
+			t.Errorf("gradients of block %d depend on earlier steps", i)
+		}
+	}
+}
+
+// A steady state allocates nothing: neither memory for activations nor records of operations.
+func TestStepsLeaveNoGarbage(t *testing.T) {
+	for _, recompute := range []bool{false, true} {
+		tape := NewTape(pool(t))
+		tape.Recompute(recompute)
+		blocks, in, seed := stack(0, 1, 2), rows(50), make([]float64, 50*24)
+		for i := range seed {
+			seed[i] = 1
+		}
+		run := func() {
+			tape.Reset()
+			x := tape.Leaf(in, 50, 24, false)
+			for _, b := range blocks {
+				x = tape.Checkpoint(x, b)
+			}
+			x.Seed(seed)
+			tape.Backward()
+		}
+		run()
+		if n := testing.AllocsPerRun(10, run); n != 0 {
+			t.Errorf("recompute %v: %v allocations a step", recompute, n)
+		}
+	}
+}
+
+// The number of threads changes no bit.
+func TestThreadsChangeNothing(t *testing.T) {
+	var want []float32
+	for _, threads := range []int{1, 2, 3} {
+		p := kernels.NewPool(threads)
+		tape, blocks := NewTape(p), stack(0, 1, 2)
+		y := step(tape, blocks, tape.Leaf(rows(333), 333, 24, true))
+		got := slices.Concat(y.Data, blocks[0].grads(), blocks[1].grads(), blocks[2].grads())
+		p.Close()
+		if want == nil {
+			want = got
+		} else if !slices.Equal(got, want) {
+			t.Errorf("%d threads give other bits", threads)
+		}
+	}
+}
