@@ -1,0 +1,233 @@
+package model
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"plumb/internal/checkpoint"
+	"plumb/internal/golden"
+	"plumb/internal/peft"
+	"plumb/internal/tensor"
+)
+
+// openFolder opens a Hugging Face folder with the product's reader.
+func openFolder(t testing.TB, dir string) *Model {
+	t.Helper()
+	src, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	c, err := ParseConfig(src.ConfigJSON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(c, src, newPool(t, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// greedily continues ids by at most n tokens, up to and with a stop token.
+func greedily(m *Model, ids []int32, n int, stops ...int32) (out []int32, logps []float32) {
+	tape, d := tensor.NewInferenceTape(m.Pool()), m.NewDecoder(nil)
+	feed := []Feed{{m.NewCache(len(ids) + n), ids}}
+	for len(out) < n {
+		tape.Reset()
+		h := d.Step(tape, feed)
+		row := m.Logits(tape, nil, h, []int32{int32(h.Rows - 1)}).Data
+		best := argmax(row)
+		out, logps = append(out, best), append(logps, Distribution(row, 1).LogProb(row[best]))
+		if slices.Contains(stops, best) {
+			break
+		}
+		feed[0].IDs = []int32{best}
+	}
+	return out, logps
+}
+
+func logProbsOfAll(m *Model, ids []int32) []float32 {
+	tape, b := tensor.NewInferenceTape(m.Pool()), Pack(ids)
+	rows, targets := selection(b, nil)
+	logp, _ := m.LogProbs(tape, nil, m.Hidden(tape, nil, b), rows, targets, 1)
+	return logp.Data
+}
+
+func TestStoriesAgainstReference(t *testing.T) {
+	for _, name := range []string{"stories260k", "stories3m", "tinystories-656k"} {
+		t.Run(name, func(t *testing.T) {
+			dir := golden.Shared(t, "models/"+name)
+			m := openFolder(t, dir)
+			var ref struct {
+				Cases []struct {
+					IDs      []int32   `json:"input_ids"`
+					Logits   []float32 `json:"last_logits"`
+					LogProbs []float32 `json:"token_logprobs"`
+					Greedy   []int32   `json:"greedy_ids"`
+				} `json:"cases"`
+			}
+			golden.JSON(t, filepath.Join(dir, "golden.json"), &ref)
+			for i, c := range ref.Cases {
+				tape, last := tensor.NewInferenceTape(m.Pool()), int32(len(c.IDs)-1)
+				logits := m.Logits(tape, nil, m.Hidden(tape, nil, Pack(c.IDs)), []int32{last}).Data
+				// The reference prints six digits of numbers up to about 20: half a unit is 5e-5, and float32 adds as much.
+				within(t, fmt.Sprint("logits of case ", i), logits, c.Logits, 1.5e-4)
+				within(t, fmt.Sprint("log-probabilities of case ", i), logProbsOfAll(m, c.IDs), c.LogProbs, 1.5e-4)
+				got, _ := greedily(m, c.IDs, 200, 1, 2)
+				want := c.Greedy
+				if len(want) > len(c.IDs) && slices.Equal(want[:len(c.IDs)], c.IDs) {
+					want = want[len(c.IDs):]
+				}
+				if n := min(len(got), len(want)); n == 0 || !slices.Equal(got[:n], want[:n]) {
+					t.Errorf("case %d: greedy %v, want %v", i, got, want)
+				}
+			}
+		})
+	}
+}
+
+type smollm2 struct {
+	Prompts []struct {
+		IDs            []int32   `json:"ids"`
+		LogProbs       []float32 `json:"logprobs"`
+		GreedyIDs      []int32   `json:"greedy_ids"`
+		GreedyLogProbs []float32 `json:"greedy_logprobs"`
+		GreedyMargins  []float32 `json:"greedy_margins"`
+	} `json:"prompts"`
+	PromptError float64 `json:"prompts_float32_error_max_abs_logit"`
+	Perplexity  struct {
+		IDs      []int32   `json:"ids"`
+		LogProbs []float32 `json:"logprobs"`
+		MeanNLL  float64   `json:"mean_nll"`
+		Error    float64   `json:"float32_error_max_abs_logprob"`
+	} `json:"perplexity"`
+}
+
+// Float32 against float32: "within a few times the float32 error written beside each group"; three times here.
+func TestSmolLM2AgainstTransformers(t *testing.T) {
+	m := openFolder(t, golden.SmolLM2(t, "hf"))
+	var ref smollm2
+	golden.JSON(t, filepath.Join(golden.Dir(t, "smollm2"), "golden.json"), &ref)
+	got := logProbsOfAll(m, ref.Perplexity.IDs)
+	within(t, "WikiText-2", got, ref.Perplexity.LogProbs, 3*ref.Perplexity.Error)
+	nll := 0.0
+	for _, v := range got {
+		nll -= float64(v) / float64(len(got))
+	}
+	if math.Abs(nll-ref.Perplexity.MeanNLL) > 1e-5 {
+		t.Errorf("mean negative log-likelihood %v, want %v", nll, ref.Perplexity.MeanNLL)
+	}
+	for i, p := range ref.Prompts {
+		if i > 3 && testing.Short() {
+			break
+		}
+		within(t, fmt.Sprint("prompt ", i), logProbsOfAll(m, p.IDs), p.LogProbs, 3*ref.PromptError)
+		ids, logps := greedily(m, p.IDs, len(p.GreedyIDs), 2)
+		if !slices.Equal(ids, p.GreedyIDs) {
+			t.Errorf("prompt %d: greedy %v, want %v (margins %v)", i, ids, p.GreedyIDs, p.GreedyMargins)
+			continue
+		}
+		within(t, fmt.Sprint("greedy log-probabilities of prompt ", i), logps, p.GreedyLogProbs, 3*ref.PromptError)
+	}
+}
+
+// The frozen weights of the real model stay in the 16 bits they came in.
+func TestFrozenWeightsStayInBF16(t *testing.T) {
+	dir := golden.SmolLM2(t, "hf")
+	m := openFolder(t, dir)
+	info, err := os.Stat(filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Bytes() > int(info.Size())*11/10 {
+		t.Errorf("%d bytes of weights in memory, %d in the file", m.Bytes(), info.Size())
+	}
+	if n := m.Parameters(); n != 134515008 {
+		t.Errorf("%d parameters, want 134515008", n)
+	}
+}
+
+// BenchmarkTrainSmolLM2 is LoRA training of the real model as in the comparison with TRL: rank 16 on every linear layer,
+// four rows of about 200 tokens, packed, loss on half of each.
+func BenchmarkTrainSmolLM2(b *testing.B) {
+	m := openFolder(b, golden.SmolLM2(b, "hf"))
+	cfg := peft.Default()
+	cfg.R, cfg.Alpha = 16, 32
+	a, err := peft.New(cfg, m.Modules(), 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	batch := Pack(sequences(m.Vocab, 200, 160, 240, 200)...)
+	var rows, targets []int32
+	for s := range 4 {
+		lo, hi := batch.Starts[s], batch.Starts[s+1]
+		for i := (lo + hi) / 2; i < hi; i++ {
+			rows, targets = append(rows, i-1), append(targets, batch.IDs[i])
+		}
+	}
+	seed := slices.Repeat([]float64{-1 / float64(len(rows))}, len(rows))
+	tape := tensor.NewTape(m.Pool())
+	step := func() {
+		tape.Reset()
+		logp, _ := m.LogProbs(tape, a, m.Hidden(tape, a, batch), rows, targets, 1)
+		logp.Seed(seed)
+		tape.Backward()
+	}
+	step()
+	b.ResetTimer()
+	for range b.N {
+		step()
+	}
+	n := float64(b.N)
+	b.ReportMetric(n*float64(len(batch.IDs))/b.Elapsed().Seconds(), "tokens/s")
+	b.ReportMetric(n*trainFLOP(m, a, batch, len(rows))/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+	b.ReportMetric(float64(tape.Bytes())/(1<<20), "MB")
+}
+
+// trainFLOP counts the multiplications and additions of one step that no implementation can leave out: forward and gradient
+// by the input through frozen matrices, forward and both gradients of the pairs, the head twice, attention.
+func trainFLOP(m *Model, a *peft.Adapter, b Batch, rows int) float64 {
+	tokens, body := float64(len(b.IDs)), 0.0
+	for _, mod := range m.Modules() {
+		if mod.Kind == peft.Linear {
+			body += float64(mod.Out * mod.In)
+		}
+	}
+	attention := 0.0
+	for s := range len(b.Starts) - 1 {
+		n := float64(b.Starts[s+1] - b.Starts[s])
+		attention += n * n / 2 * float64(m.Heads*m.HeadDim) * 4 * 3 * float64(m.Layers)
+	}
+	return tokens*(4*body+6*float64(a.Trainable())) + 4*float64(rows*m.Vocab*m.Config.Hidden) + attention
+}
+
+func BenchmarkDecodeSmolLM2(b *testing.B) {
+	m := openFolder(b, golden.SmolLM2(b, "hf"))
+	for _, n := range []int{1, 16} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			d, tape := m.NewDecoder(nil), tensor.NewInferenceTape(m.Pool())
+			var feeds []Feed
+			for _, ids := range sequences(m.Vocab, slices.Repeat([]int{100}, n)...) {
+				feeds = append(feeds, Feed{m.NewCache(200), ids})
+			}
+			d.Step(tape, feeds)
+			for i := range feeds {
+				feeds[i].IDs = feeds[i].IDs[:1]
+			}
+			b.ResetTimer()
+			for range b.N {
+				tape.Reset()
+				m.Logits(tape, nil, d.Step(tape, feeds), allRows(n))
+				for _, f := range feeds {
+					f.Cache.Truncate(100)
+				}
+			}
+			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "tokens/s")
+		})
+	}
+}
