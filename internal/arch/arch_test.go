@@ -71,7 +71,7 @@ var confined = map[string][]string{
 	"github.com/rogpeppe/go-internal":  {},
 	"plumb/internal/golden":            {},
 	"net/http":                         {"internal/checkpoint"},
-	"github.com/klauspost/compress":    {"internal/dataset", "internal/run", "ppo"},
+	"github.com/klauspost/compress":    {"internal/dataset", "internal/run", "ppo", "labeling"},
 }
 
 type source struct {
