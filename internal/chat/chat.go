@@ -46,7 +46,7 @@ type Input struct {
 	BOS, EOS      string    // token texts; "" leaves bos_token or eos_token undefined
 	Tools         []any     // nil: None
 	Extra         Object    // further variables (documents, enable_thinking, pad_token …)
-	Now           time.Time // what strftime_now sees; zero: calling it is an error
+	Now           time.Time // what strftime_now sees; zero: templates have no strftime_now
 }
 
 // Span is a half-open range of byte offsets into Output.Text.
@@ -94,7 +94,7 @@ func (t *Template) Render(in Input) (out Output, err error) {
 
 func (t *Template) render(given Input) Output {
 	in := &interp{now: given.Now, out: &strings.Builder{}}
-	global := &scope{vars: globals()}
+	global := &scope{vars: in.globals()}
 	messages := make([]any, len(given.Messages))
 	for i, m := range given.Messages {
 		messages[i] = in.message(m)
@@ -125,7 +125,7 @@ func (in *interp) message(m Message) *dict {
 	d := newDict()
 	if _, whole := m.Fields.Get("role"); !whole {
 		d.setString("role", m.Role)
-		d.setString("content", m.Content)
+		d.setString("content", strings.ToValidUTF8(m.Content, "\uFFFD"))
 		in.input += len(m.Role) + len(m.Content)
 	}
 	for _, f := range m.Fields {

@@ -1,18 +1,12 @@
 package chat
 
-// globals are the functions every template has.
-func globals() map[string]any {
-	return map[string]any{
+// globals are the functions every template has. strftime_now is there only when a time is given: templates that
+// can do without it then print the date they were published with.
+func (in *interp) globals() map[string]any {
+	all := map[string]any{
 		"raise_exception": &builtin{"raise_exception", func(in *interp, a args) any {
 			in.fail(Raised, "%s", in.str(in.bind("raise_exception", a, "message")[0]))
 			return nil
-		}},
-		"strftime_now": &builtin{"strftime_now", func(in *interp, a args) any {
-			format := in.textArg("strftime_now", a)
-			if in.now.IsZero() {
-				in.fail(Runtime, "strftime_now: the template prints the date, but none was given")
-			}
-			return in.strftime(in.now, format)
 		}},
 		"range":     &builtin{"range", rangeFunc},
 		"dict":      &builtin{"dict", func(in *interp, a args) any { return in.dictOf(a) }},
@@ -20,6 +14,12 @@ func globals() map[string]any {
 		"joiner":    &builtin{"joiner", joiner},
 		"cycler":    &builtin{"cycler", cycler},
 	}
+	if !in.now.IsZero() {
+		all["strftime_now"] = &builtin{"strftime_now", func(in *interp, a args) any {
+			return in.strftime(in.now, in.textArg("strftime_now", a))
+		}}
+	}
+	return all
 }
 
 func rangeFunc(in *interp, a args) any {

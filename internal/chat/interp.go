@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // interp renders one conversation.
@@ -208,12 +209,13 @@ func (in *interp) iterate(v any) (next func() (any, bool), size int) {
 		n, _ := length(v)
 		return func() (any, bool) {
 			in.step()
-			for _, r := range s {
-				c := string(r)
-				s = s[len(c):]
-				return c, true
+			if s == "" {
+				return nil, false
 			}
-			return nil, false
+			_, size := utf8.DecodeRuneInString(s)
+			c := s[:size]
+			s = s[size:]
+			return c, true
 		}, n
 	default:
 		in.fail(Type, "'%s' object is not iterable", typeName(v))

@@ -65,6 +65,7 @@ type lexer struct {
 }
 
 func lex(source string) []token {
+	source = strings.ToValidUTF8(source, "\uFFFD")
 	source = strings.ReplaceAll(source, "\r\n", "\n")
 	source = strings.ReplaceAll(source, "\r", "\n")
 	l := &lexer{src: strings.TrimSuffix(source, "\n"), line: 1, lineStart: true}

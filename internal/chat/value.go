@@ -248,7 +248,7 @@ func (in *interp) fromJSON(v any, depth int) any {
 		return v
 	case string:
 		in.input += len(v)
-		return v
+		return strings.ToValidUTF8(v, "\uFFFD")
 	case int64:
 		return int(v)
 	case []any:
