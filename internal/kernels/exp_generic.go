@@ -14,7 +14,7 @@ const (
 
 var expPoly = [6]float32{1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
 
-// exp32 returns eˣ within 1 ulp (2 where the result is subnormal): x = n·ln2 + r with n the nearest integer to
+// exp32 returns eˣ within 1.1 ulp (2.1 where the result is subnormal): x = n·ln2 + r with n the nearest integer to
 // x·log2(e), eʳ by a polynomial, then times 2ⁿ in two factors so that nothing overflows before the result does.
 func exp32(x float32) float32 {
 	if x != x {

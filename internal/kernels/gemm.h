@@ -152,15 +152,16 @@ static void NAME(fill)(float *dst, const float *bf, const uint16_t *bh, long ldb
 void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb,
 		int kind, long n, long kAll, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch) {
 	const long rows = i1 - i0;
-	const int few = rows <= MAX_MR; // then each weight is used once: no copy of B in L1
-	const int mr0 = few ? (int)rows : MAX_MR;
+	const long blocks = (rows + MAX_MR - 1) / MAX_MR;
+	const int mr0 = (int)((rows + blocks - 1) / blocks); // blocks of equal height: 8+8 rather than 14+2
+	const int few = blocks <= 3;                         // then bfloat16 is widened in registers, not copied
 	const int loose = rs != 1 && p1 - p0 <= 2 && !(bh && few);
 	const int group0 = loose ? 1 : NAME(group)(mr0);
 	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + group0 * kc * 16;
 	for (long k0 = 0; k0 < kAll; k0 += kc) {
 		const long k = kAll - k0 < kc ? kAll - k0 : kc;
 		const int load = acc || k0 > 0;
-		if (!loose) NAME(pack_a)(pa, a, rs, cs, i0, rows, k0, k, MAX_MR);
+		if (!loose) NAME(pack_a)(pa, a, rs, cs, i0, rows, k0, k, mr0);
 		for (long p = p0; p < p1;) {
 			int np = group0;
 			while (p + np > p1 || (np > 1 && (p + np) * 16 > n)) np /= 2; // the last, partial panel goes alone
@@ -173,8 +174,8 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 				b.ps = kc * 16;
 			}
 			const long part = n - p * 16 < 16 ? n - p * 16 : 0;
-			for (long i = 0; i < rows; i += MAX_MR) {
-				int mr = rows - i < MAX_MR ? (int)(rows - i) : MAX_MR;
+			for (long i = 0; i < rows; i += mr0) {
+				int mr = rows - i < mr0 ? (int)(rows - i) : mr0;
 				float *ci = c + (i0 + i) * ldc + p * 16, *to = ci;
 				long ldt = ldc;
 				if (part) {

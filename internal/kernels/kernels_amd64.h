@@ -1,9 +1,41 @@
-// Entry points of the kernels, once for each instruction set. The contracts are in the headers that define them.
+// Entry points of the kernels, once for each instruction set, and a function that picks one by isa (2 or 512). The
+// contracts are in the headers that define them.
 #include <stdint.h>
 
-#define DECLARE(isa)                                                                                                     \
-	void gemm_##isa(float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb, \
-			int kind, long n, long k, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch);
+#define KERNEL(type, name, args, ...)              \
+	type name##_avx2(__VA_ARGS__);                 \
+	type name##_avx512(__VA_ARGS__);               \
+	static inline type name(int isa, __VA_ARGS__) { return isa == 512 ? name##_avx512 args : name##_avx2 args; }
 
-DECLARE(avx2)
-DECLARE(avx512)
+KERNEL(void, gemm, (c, ldc, a, rs, cs, bf, bh, ldb, kind, n, k, acc, i0, i1, p0, p1, kc, scratch),
+       float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb, int kind, long n,
+       long k, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch)
+
+KERNEL(void, attention, (out, lse, q, K, V, H, KV, D, scale, window, past, kv, r0, r1, scratch),
+       float *out, float *lse, const float *q, const float *K, const float *V, long H, long KV, long D, float scale,
+       long window, long past, long kv, long r0, long r1, float *scratch)
+
+KERNEL(void, attention_backward,
+       (dq, dk, dv, dOut, q, out, lse, K, V, H, KV, D, scale, window, T, kv, r0, r1, wantQ, wantKV, scratch),
+       float *dq, float *dk, float *dv, const float *dOut, const float *q, const float *out, const float *lse, const float *K,
+       const float *V, long H, long KV, long D, float scale, long window, long T, long kv, long r0, long r1, int wantQ,
+       int wantKV, float *scratch)
+
+KERNEL(void, add, (dst, a, b, n), float *dst, const float *a, const float *b, long n)
+KERNEL(void, axpy, (y, x, s, n), float *y, const float *x, float s, long n)
+KERNEL(void, scale, (dst, x, s, n), float *dst, const float *x, float s, long n)
+KERNEL(void, swiglu, (h, g, u, n), float *h, const float *g, const float *u, long n)
+KERNEL(void, swiglu_backward, (dg, du, dh, g, u, n), float *dg, float *du, const float *dh, const float *g, const float *u, long n)
+KERNEL(void, adamw, (x, g, m, v, k, n), float *x, const float *g, float *m, float *v, const float *k, long n)
+KERNEL(double, sum_squares, (x, n), const float *x, long n)
+
+KERNEL(void, rms_norm, (y, rstd, x, w, m, n, eps), float *y, float *rstd, const float *x, const float *w, long m, long n, float eps)
+KERNEL(void, rms_norm_backward, (dx, dy, x, w, rstd, m, n, acc),
+       float *dx, const float *dy, const float *x, const float *w, const float *rstd, long m, long n, int acc)
+KERNEL(void, rms_norm_grad, (dw, dy, x, rstd, m, ld, n),
+       float *dw, const float *dy, const float *x, const float *rstd, long m, long ld, long n)
+KERNEL(void, rope, (x, pos, cosines, sines, m, heads, d, half, inverse),
+       float *x, const int32_t *pos, const float *cosines, const float *sines, long m, long heads, long d, long half, int inverse)
+KERNEL(void, lse_tile, (out, z, n, scale), double *out, const float *z, long n, float scale)
+KERNEL(void, softmax_grad, (dz, z, lse, a, b, m, n, scale),
+       float *dz, const float *z, const float *lse, const float *a, const float *b, long m, long n, float scale)

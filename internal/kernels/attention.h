@@ -1,0 +1,150 @@
+// Flash attention of one block: the query heads of one key head, some rows of one sequence. The formulas, chains and
+// orders are in attention_generic.go; D is padded to DP, a multiple of 16, inside scratch.
+//
+// Per tile of 64 keys: K transposed to [D][64] and V [64][DP] lie in L1; rows go by fours through
+// scores (4 × 64), softmax, and the product with V. Keys that a row does not see are left out of its chains, not
+// multiplied by zero: so what lies in a cache beyond a row cannot reach it.
+
+enum { KT = 64, MM_ROWS = 4 };
+
+typedef struct {
+	long D, DP, group;       // head size, padded; query heads per key head
+	long ldq, ldk;           // row strides of q-like and k-like tensors: H·D, KV·D
+	long window, past;       // window 0: none
+	float scale;
+} NAME(attn);
+
+// mm computes y [m, 16·np] (+)= A [m, k] B [k, 16·np], A(i,l) = a[i·rs + l·cs].
+static void NAME(mm)(float *y, long ldy, const float *a, long rs, long cs, const float *b, long ldb, long m, long np, long k, int load) {
+	if (k <= 0 && load) return;
+	for (long i = 0; i < m; i += MM_ROWS, y += MM_ROWS * ldy, a += MM_ROWS * rs) {
+		long p = 0;
+		switch (m - i) {
+		case 1:
+			for (; p + 4 <= np; p += 4) NAME(micro)(1, 4, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+			for (; p < np; p++) NAME(micro)(1, 1, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+			break;
+		case 2:
+			for (; p + 2 <= np; p += 2) NAME(micro)(2, 2, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+			for (; p < np; p++) NAME(micro)(2, 1, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+			break;
+		case 3:
+			for (; p + MAX_NP <= np; p += MAX_NP) NAME(micro)(3, MAX_NP, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+			for (; p < np; p++) NAME(micro)(3, 1, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+			break;
+		default:
+			for (; p + MAX_NP <= np; p += MAX_NP) NAME(micro)(4, MAX_NP, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+			for (; p < np; p++) NAME(micro)(4, 1, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+		}
+	}
+}
+
+// transpose_tile writes n rows of d elements as dst [d][64], missing rows as zeros. It writes up to 16·⌈d/16⌉ rows of dst.
+static void NAME(transpose_tile)(float *dst, const float *src, long ld, long n, long d) {
+	for (long c = 0; c < d; c += 16)
+		for (long r = 0; r < KT; r += 16)
+			transpose16(dst + c * KT + r, KT, src + r * ld + c, ld, n - r < 0 ? 0 : n - r, d - c);
+}
+
+// pad_tile writes n rows of d elements as dst [n][dp].
+static void NAME(pad_tile)(float *dst, const float *src, long ld, long n, long d, long dp) {
+	for (long r = 0; r < n; r++)
+		for (long c = 0; c < dp; c += 16) v_store(dst + r * dp + c, v_loadn(src + r * ld + c, d - c < 16 ? d - c : 16));
+}
+
+// key_range: the keys [*lo,*hi) of the query at position t.
+INLINE void NAME(key_range)(const NAME(attn) *s, long t, long *lo, long *hi) {
+	*lo = s->window > 0 && t + 1 > s->window ? t + 1 - s->window : 0;
+	*hi = t + 1;
+}
+
+// softmax_row turns the scores of one row into probabilities relative to the new maximum, zero outside [j0,j1), and
+// updates the running maximum and sum. It returns the factor for what was summed before.
+INLINE float NAME(softmax_row)(float *s, long j0, long j1, float scale, float *max, float *sum) {
+	const v16 low = v_set1(-__builtin_inff()), f = v_set1(scale);
+	v16 x[4], t = v_set1(*max);
+	for (int p = 0; p < 4; p++) {
+		x[p] = v_range(v_mul(v_load(s + 16 * p), f), low, j0 - 16 * p, j1 - 16 * p);
+		t = v_max(t, x[p]);
+	}
+	const float top = v_top(t);
+	t = v_set1(top);
+	v16 total = v_zero();
+	for (int p = 0; p < 4; p++) {
+		x[p] = v_range(v_exp(v_sub(x[p], t)), v_zero(), j0 - 16 * p, j1 - 16 * p);
+		v_store(s + 16 * p, x[p]);
+		total = v_add(total, x[p]);
+	}
+	float c[16];
+	v_store(c, v_exp(v_set1(*max - top)));
+	*max = top;
+	*sum = __builtin_fmaf(*sum, c[0], v_sum(total));
+	return c[0];
+}
+
+void NAME(attention)(float *out, float *lse, const float *q, const float *K, const float *V, long H, long KV, long D,
+		     float scale, long window, long past, long kv, long r0, long r1, float *scratch) {
+	const NAME(attn) s = {D, (D + 15) / 16 * 16, H / KV, H * D, KV * D, window, past, scale};
+	const long n = (r1 - r0) * s.group, np = s.DP / 16; // rows: row i is position r0 + i/group, head kv·group + i%group
+	float *kt = scratch, *vt = kt + s.DP * KT, *p = vt + KT * s.DP, *o = p + MM_ROWS * KT, *max = o + n * s.DP, *sum = max + n;
+	long lo, hi, first;
+	NAME(key_range)(&s, past + r0, &first, &hi);
+	hi = past + r1;
+	for (long i = 0; i < n * s.DP; i += 16) v_store(o + i, v_zero());
+	for (long i = 0; i < n; i++) max[i] = -__builtin_inff(), sum[i] = 0;
+	q += kv * s.group * D, out += kv * s.group * D, K += kv * D, V += kv * D;
+	for (long t0 = first / KT * KT; t0 < hi; t0 += KT) {
+		const long keys = hi - t0 < KT ? hi - t0 : KT;
+		const float *v = V + t0 * s.ldk;
+		long ldv = s.ldk;
+		NAME(transpose_tile)(kt, K + t0 * s.ldk, s.ldk, keys, D);
+		if (D != s.DP) {
+			NAME(pad_tile)(vt, v, s.ldk, keys, D, s.DP);
+			v = vt, ldv = s.DP;
+		}
+		for (long i = 0; i < n;) {
+			// Rows of one head are s.ldq apart, the heads of one row D apart: take up to four rows at the same stride.
+			const long r = r0 + i / s.group, g = i % s.group;
+			long m = s.group - g < MM_ROWS ? s.group - g : MM_ROWS, stride = D;
+			if (s.group == 1) m = r1 - r < MM_ROWS ? r1 - r : MM_ROWS, stride = s.ldq;
+			long a[MM_ROWS], b[MM_ROWS], common0 = 0, common1 = KT, any = 0;
+			for (long e = 0; e < m; e++) {
+				NAME(key_range)(&s, past + r + (s.group == 1 ? e : 0), &lo, &hi);
+				a[e] = lo - t0 < 0 ? 0 : lo - t0, b[e] = hi - t0 > KT ? KT : hi - t0;
+				if (a[e] >= b[e]) a[e] = b[e] = 0;
+				if (b[e] > any) any = b[e];
+				if (a[e] > common0) common0 = a[e];
+				if (b[e] < common1) common1 = b[e];
+			}
+			hi = past + r1;
+			if (any > 0) {
+				NAME(mm)(p, KT, q + r * s.ldq + g * D, stride, 1, kt, KT, m, (any + 15) / 16, D, 0);
+				for (long e = 0; e < m; e++) {
+					if (a[e] == b[e]) continue;
+					const v16 c = v_set1(NAME(softmax_row)(p + e * KT, a[e], b[e], scale, &max[i + e], &sum[i + e]));
+					for (long d = 0; d < s.DP; d += 16) v_store(o + (i + e) * s.DP + d, v_mul(v_load(o + (i + e) * s.DP + d), c));
+				}
+				// Keys that all rows see go together; what only some see comes before and after, in each row's own order.
+				float *oi = o + i * s.DP;
+				if (common0 < common1) {
+					for (long e = 0; e < m; e++)
+						NAME(mm)(oi + e * s.DP, s.DP, p + e * KT + a[e], KT, 1, v + a[e] * ldv, ldv, 1, np, common0 - a[e], 1);
+					NAME(mm)(oi, s.DP, p + common0, KT, 1, v + common0 * ldv, ldv, m, np, common1 - common0, 1);
+					for (long e = 0; e < m; e++)
+						NAME(mm)(oi + e * s.DP, s.DP, p + e * KT + common1, KT, 1, v + common1 * ldv, ldv, 1, np, b[e] - common1, 1);
+				} else {
+					for (long e = 0; e < m; e++)
+						NAME(mm)(oi + e * s.DP, s.DP, p + e * KT + a[e], KT, 1, v + a[e] * ldv, ldv, 1, np, b[e] - a[e], 1);
+				}
+			}
+			i += m;
+		}
+	}
+	for (long i = 0; i < n; i++) {
+		const long r = r0 + i / s.group, g = i % s.group;
+		const v16 inv = v_set1(1 / sum[i]);
+		for (long d = 0; d < D; d += 16)
+			v_storen(out + r * s.ldq + g * D + d, v_mul(v_load(o + i * s.DP + d), inv), D - d < 16 ? D - d : 16);
+		if (lse) lse[r * H + kv * s.group + g] = max[i] + NAME(log32)(sum[i]);
+	}
+}
