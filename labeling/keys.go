@@ -1,0 +1,275 @@
+package labeling
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+)
+
+// act is something a key does.
+type act string
+
+// The acts, by the names under which a recipe can bind them to other keys.
+const (
+	actMuchLeft      act = "left_much"
+	actClearlyLeft   act = "left_clearly"
+	actSomewhatLeft  act = "left_somewhat"
+	actSlightlyLeft  act = "left_slightly"
+	actSlightlyRight act = "right_slightly"
+	actSomewhatRight act = "right_somewhat"
+	actClearlyRight  act = "right_clearly"
+	actMuchRight     act = "right_much"
+	actTie           act = "tie"
+	actBothBad       act = "both_bad"
+	actCantSay       act = "cant_say"
+	actLater         act = "later"
+	actUndo          act = "undo"
+	actRedo          act = "redo"
+	actPrev          act = "previous"
+	actNext          act = "next"
+	actNote          act = "note"
+	actTags          act = "tags"
+	actUp            act = "up"
+	actDown          act = "down"
+	actPageUp        act = "page_up"
+	actPageDown      act = "page_down"
+	actTop           act = "top"
+	actBottom        act = "bottom"
+	actFocus         act = "pane"
+	actZoom          act = "zoom"
+	actDiff          act = "diff"
+	actRaw           act = "raw"
+	actLayout        act = "layout"
+	actSearch        act = "search"
+	actInfo          act = "info"
+	actGuide         act = "guidelines"
+	actHelp          act = "help"
+	actQuit          act = "quit"
+)
+
+// binding is an act with its keys and what the help says of it.
+type binding struct {
+	act  act
+	keys []string
+	help string // "" where the act before says it for both
+}
+
+// defaultBindings is the table of keys, in the order of the help screen. "" separates its sections.
+func defaultBindings() []binding {
+	return []binding{
+		{"", nil, "Choose"},
+		{actMuchLeft, []string{"1"}, "left much better"},
+		{actClearlyLeft, []string{"2"}, "left clearly better"},
+		{actSomewhatLeft, []string{"3"}, "left somewhat better"},
+		{actSlightlyLeft, []string{"4"}, "left slightly better"},
+		{actSlightlyRight, []string{"5"}, "right slightly better"},
+		{actSomewhatRight, []string{"6"}, "right somewhat better"},
+		{actClearlyRight, []string{"7"}, "right clearly better"},
+		{actMuchRight, []string{"8"}, "right much better"},
+		{actTie, []string{"="}, "tie, equally good"},
+		{actBothBad, []string{"b"}, "both are bad"},
+		{actCantSay, []string{"x"}, "can't say"},
+		{"", nil, "Correct"},
+		{actUndo, []string{"u", "backspace"}, "undo, without limit"},
+		{actRedo, []string{"r"}, "redo"},
+		{actPrev, []string{"left", "["}, "earlier, later item"},
+		{actNext, []string{"right", "]"}, ""},
+		{actLater, []string{"s"}, "set aside for later"},
+		{"", nil, "Say why (optional)"},
+		{actNote, []string{"c"}, "comment in words"},
+		{actTags, []string{"t"}, "tick reasons"},
+		{"", nil, "Read"},
+		{actDown, []string{"down", "j"}, "scroll"},
+		{actUp, []string{"up", "k"}, ""},
+		{actPageDown, []string{"pgdown", " "}, "by pages"},
+		{actPageUp, []string{"pgup"}, ""},
+		{actTop, []string{"home"}, "to the ends"},
+		{actBottom, []string{"end"}, ""},
+		{actFocus, []string{"tab"}, "what to scroll"},
+		{actZoom, []string{"z"}, "zoom into it"},
+		{actDiff, []string{"d"}, "mark different words"},
+		{actRaw, []string{"w"}, "markdown or raw"},
+		{actLayout, []string{"v"}, "side or stacked"},
+		{actSearch, []string{"/"}, "search"},
+		{actInfo, []string{"i"}, "models, after choice"},
+		{"", nil, "Else"},
+		{actGuide, []string{"g"}, "guidelines"},
+		{actHelp, []string{"?", "h"}, "this help"},
+		{actQuit, []string{"q", "ctrl+c"}, "quit (all is saved)"},
+	}
+}
+
+// keymap finds the act of a key.
+type keymap struct {
+	bindings []binding
+	byKey    map[string]act
+}
+
+// newKeymap applies what a recipe binds otherwise: act name to keys separated by spaces ("space" is the space bar).
+func newKeymap(custom map[string]string) (keymap, error) {
+	km := keymap{bindings: defaultBindings(), byKey: map[string]act{}}
+	left := map[string]string{}
+	for name, keys := range custom {
+		left[name] = keys
+	}
+	for i := range km.bindings {
+		b := &km.bindings[i]
+		keys, ok := left[string(b.act)]
+		if b.act == "" || !ok {
+			continue
+		}
+		delete(left, string(b.act))
+		if b.keys = strings.Fields(keys); len(b.keys) == 0 {
+			return km, fmt.Errorf("keys.%s: no key", b.act)
+		}
+		for j, k := range b.keys {
+			if k == "space" {
+				b.keys[j] = " "
+			}
+		}
+	}
+	if len(left) > 0 {
+		var names []string
+		for n := range left {
+			names = append(names, n)
+		}
+		sort.Strings(names)
+		return km, fmt.Errorf("keys.%s: there is no such act", names[0])
+	}
+	for _, b := range km.bindings {
+		for _, k := range b.keys {
+			if other, taken := km.byKey[k]; taken {
+				return km, fmt.Errorf("key %q is bound to both %s and %s", k, other, b.act)
+			}
+			km.byKey[k] = b.act
+		}
+	}
+	if km.byKey["ctrl+c"] == "" {
+		km.byKey["ctrl+c"] = actQuit
+	}
+	return km, nil
+}
+
+// name is the first key of an act as the screen shows it.
+func (km keymap) name(a act) string {
+	for _, b := range km.bindings {
+		if b.act == a {
+			return keyName(b.keys[0])
+		}
+	}
+	return ""
+}
+
+func keyName(k string) string {
+	switch k {
+	case " ":
+		return "space"
+	case "backspace":
+		return "bksp"
+	case "pgdown":
+		return "pgdn"
+	case "up":
+		return "↑"
+	case "down":
+		return "↓"
+	case "left":
+		return "←"
+	case "right":
+		return "→"
+	}
+	return k
+}
+
+// helpLine is what the help screen says of binding i, with the sides named as the screen names them; "" when an act before
+// says it.
+func (km keymap) helpLine(i int, sides [2]string) string {
+	b := km.bindings[i]
+	if b.help == "" {
+		return ""
+	}
+	var names []string
+	for j := i; j < len(km.bindings) && (j == i || km.bindings[j].help == ""); j++ {
+		for _, k := range km.bindings[j].keys {
+			names = append(names, keyName(k))
+		}
+	}
+	help := b.help
+	for j, word := range []string{"left ", "right "} {
+		if rest, ok := strings.CutPrefix(help, word); ok {
+			help = sides[j] + " " + rest
+			break
+		}
+	}
+	return fmt.Sprintf("  %s %s", fit(strings.Join(names, " "), 15), help)
+}
+
+// preference is the side (0 left, 1 right) and strength that an act chooses.
+func preference(a act) (side, strength int, ok bool) {
+	switch a {
+	case actMuchLeft:
+		return 0, Much, true
+	case actClearlyLeft:
+		return 0, Clearly, true
+	case actSomewhatLeft:
+		return 0, Somewhat, true
+	case actSlightlyLeft:
+		return 0, Slightly, true
+	case actSlightlyRight:
+		return 1, Slightly, true
+	case actSomewhatRight:
+		return 1, Somewhat, true
+	case actClearlyRight:
+		return 1, Clearly, true
+	case actMuchRight:
+		return 1, Much, true
+	}
+	return 0, 0, false
+}
+
+// decision is the judgement that an act stands for on a task.
+func decision(a act, t *Task) (Decision, bool) {
+	if side, strength, ok := preference(a); ok {
+		return t.Decide(side, strength), true
+	}
+	switch a {
+	case actTie:
+		return Decision{Choice: Tie}, true
+	case actBothBad:
+		return Decision{Choice: BothBad}, true
+	case actCantSay:
+		return Decision{Choice: CantSay}, true
+	}
+	return Decision{}, false
+}
+
+// describe says a judgement in words, in terms of the sides it was seen on, named as the screen names them.
+func describe(e Event, sides [2]string) string {
+	switch e.Choice {
+	case Tie:
+		return "tie"
+	case BothBad:
+		return "both bad"
+	case CantSay:
+		return "can't say"
+	}
+	side := sides[0]
+	if len(e.Shown) > 1 && len(e.Ranking) > 0 && e.Shown[1] == e.Ranking[0] {
+		side = sides[1]
+	}
+	return side + " " + [...]string{"", "slightly ", "somewhat ", "clearly ", "much "}[e.Strength] + "better"
+}
+
+// describeAct says any act in words.
+func describeAct(e Event, sides [2]string) string {
+	switch e.Kind {
+	case Judge:
+		return describe(e, sides)
+	case Later:
+		return "set aside"
+	case Note:
+		return "comment"
+	case Tag:
+		return "reasons"
+	}
+	return string(e.Kind)
+}

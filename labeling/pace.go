@@ -1,0 +1,134 @@
+package labeling
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+)
+
+// paceWindow is the number of last judgements that the pace is measured on; longPause is the most that one of them counts,
+// since a longer time is a cup of coffee.
+const (
+	paceWindow = 50
+	longPause  = 3 * time.Minute
+)
+
+// Progress is how far the work is and how fast one person does it.
+type Progress struct {
+	Items   int             // comparisons in the store
+	Decided int             // of them decided by anyone
+	Recent  []time.Duration // how long this person's last judgements took, oldest first, at most paceWindow
+}
+
+// Progress counts the store and reads this person's pace.
+func (ss *Session) Progress(ctx context.Context) (Progress, error) {
+	var p Progress
+	var err error
+	if p.Items, p.Decided, err = ss.s.Count(ctx); err != nil {
+		return p, fmt.Errorf("count %s: %w", ss.s.path, err)
+	}
+	rows, err := ss.s.db.QueryContext(ctx, `SELECT e.ms FROM actions a JOIN events e ON e.id = a.event
+		WHERE a.annotator = ? AND a.kind = 'judge' AND a.undone = 0 ORDER BY a.at DESC LIMIT ?`, ss.annotator, paceWindow)
+	if err != nil {
+		return p, fmt.Errorf("read the pace of %s: %w", ss.annotator, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var ms int64
+		if err := rows.Scan(&ms); err != nil {
+			return p, err
+		}
+		p.Recent = append([]time.Duration{time.Duration(ms) * time.Millisecond}, p.Recent...)
+	}
+	return p, rows.Err()
+}
+
+// decided says whether anyone's judgement of an item is in force.
+func (ss *Session) decided(ctx context.Context, item int64) (bool, error) {
+	var yes bool
+	err := ss.s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM actions WHERE item = ? AND kind = 'judge' AND undone = 0)`, item).Scan(&yes)
+	return yes, err
+}
+
+// add notes one more judgement of the person.
+func (p *Progress) add(took time.Duration) {
+	p.Recent = append(p.Recent[:len(p.Recent):len(p.Recent)], took)
+	if n := len(p.Recent); n > paceWindow {
+		p.Recent = p.Recent[n-paceWindow:]
+	}
+}
+
+// drop takes the last one back.
+func (p *Progress) drop() {
+	if n := len(p.Recent); n > 0 {
+		p.Recent = p.Recent[:n-1]
+	}
+}
+
+// Median is the median time of a judgement; false while there are none.
+func (p Progress) Median() (time.Duration, bool) {
+	n := len(p.Recent)
+	if n == 0 {
+		return 0, false
+	}
+	s := append([]time.Duration(nil), p.Recent...)
+	sort.Slice(s, func(i, j int) bool { return s[i] < s[j] })
+	return (s[(n-1)/2] + s[n/2]) / 2, true
+}
+
+// PerHour is the number of judgements an hour at the recent pace; false before five of them, when it says nothing yet.
+func (p Progress) PerHour() (float64, bool) {
+	var sum time.Duration
+	for _, d := range p.Recent {
+		sum += min(d, longPause)
+	}
+	if len(p.Recent) < 5 || sum <= 0 {
+		return 0, false
+	}
+	return float64(len(p.Recent)) / sum.Hours(), true
+}
+
+// Left is the time to the goal (0: all items) at the recent pace.
+func (p Progress) Left(goal int) (time.Duration, bool) {
+	rate, ok := p.PerHour()
+	todo := p.goal(goal) - p.Decided
+	if !ok || todo <= 0 {
+		return 0, false
+	}
+	return time.Duration(float64(todo) / rate * float64(time.Hour)), true
+}
+
+func (p Progress) goal(goal int) int {
+	if goal <= 0 || goal > p.Items {
+		return p.Items
+	}
+	return goal
+}
+
+// say is a duration as people say it.
+func say(d time.Duration) string {
+	switch {
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < 90*time.Second:
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	case d < 90*time.Minute:
+		return fmt.Sprintf("%.0f min", d.Minutes())
+	case d < 36*time.Hour:
+		m := int(d.Round(time.Minute).Minutes())
+		return fmt.Sprintf("%d h %d min", m/60, m%60)
+	}
+	h := int(d.Round(time.Hour).Hours())
+	return fmt.Sprintf("%d d %d h", h/24, h%24)
+}
+
+// newlyDecided is 1 when a judgement just put in force is the only one of its item.
+func (ss *Session) newlyDecided(ctx context.Context, e Event) (int, error) {
+	var n int
+	err := ss.s.db.QueryRowContext(ctx, `SELECT count(*) FROM actions WHERE item = ? AND kind = 'judge' AND undone = 0`, e.Item).Scan(&n)
+	if err != nil || n != 1 {
+		return 0, err
+	}
+	return 1, nil
+}

@@ -1,0 +1,129 @@
+package labeling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/lipgloss"
+	"github.com/muesli/termenv"
+)
+
+// Options are the choices of one sitting.
+type Options struct {
+	Annotator  string            // who judges; required
+	Seed       uint64            // draws which answer is shown on which side
+	Goal       int               // decided items to reach, for the progress; 0: all
+	Overlap    int               // how many people are to judge each item; 0 means 1
+	Tags       []string          // reasons that can be ticked, at most nine
+	Guidelines string            // markdown, shown by g
+	Keys       map[string]string // act name to keys, instead of the usual ones
+	Plain      bool              // question by question in lines of text, for dumb terminals and screen readers
+	Mouse      bool              // the wheel scrolls; selecting text then needs the shift key
+
+	In      io.Reader     // keys; nil means os.Stdin
+	Out     io.Writer     // screen; nil means os.Stdout
+	Environ []string      // environment of the screen's owner; nil means os.Environ()
+	Width   int           // size of the screen where Out is no terminal that can be asked
+	Height  int           //
+	Resize  <-chan [2]int // new sizes of such a screen
+	Now     func() time.Time
+}
+
+func (o Options) env(name string) string {
+	env := o.Environ
+	if env == nil {
+		env = os.Environ()
+	}
+	for _, kv := range slices.Backward(env) {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// color says whether colours are wanted (no-color.org). Bold and underline stay in any case.
+func (o Options) color() bool { return o.env("NO_COLOR") == "" }
+
+// renderer is this screen's own: nothing of it is shared with another session in the same process.
+func (o Options) renderer() *lipgloss.Renderer {
+	out := o.Out
+	if out == nil {
+		out = os.Stdout
+	}
+	r := lipgloss.NewRenderer(out)
+	r.SetColorProfile(termenv.ANSI)
+	r.SetHasDarkBackground(true) // no colour here depends on it; this keeps the terminal from being asked
+	return r
+}
+
+// Run lets a person judge the items of a store until they quit or ctx ends. It reads In and draws on Out and touches nothing
+// else of the process, so several may run at once.
+func Run(ctx context.Context, s *Store, opt Options) error {
+	if len(opt.Tags) > 9 {
+		return fmt.Errorf("%d reasons to tick; there are keys for nine", len(opt.Tags))
+	}
+	if opt.In == nil {
+		opt.In = os.Stdin
+	}
+	if opt.Out == nil {
+		opt.Out = os.Stdout
+	}
+	plain := opt.Plain || opt.env("TERM") == "dumb"
+	origin := "tui"
+	if plain {
+		origin = "plain"
+	}
+	ss, err := s.NewSession(SessionConfig{Annotator: opt.Annotator, Seed: opt.Seed, Overlap: opt.Overlap, Origin: origin, Now: opt.Now})
+	if err != nil {
+		return err
+	}
+	if plain {
+		return runPlain(ctx, ss, opt)
+	}
+	m, err := newModel(ctx, ss, opt)
+	if err != nil {
+		return err
+	}
+	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithInput(opt.In), tea.WithOutput(opt.Out), tea.WithAltScreen(), tea.WithoutSignalHandler()}
+	if opt.Environ != nil {
+		opts = append(opts, tea.WithEnvironment(opt.Environ))
+	}
+	if opt.Mouse {
+		opts = append(opts, tea.WithMouseCellMotion())
+	}
+	p := tea.NewProgram(m, opts...)
+	over := make(chan struct{})
+	resizes := make(chan struct{})
+	go func() {
+		defer close(resizes)
+		for {
+			select {
+			case size, ok := <-opt.Resize:
+				if !ok {
+					return
+				}
+				p.Send(tea.WindowSizeMsg{Width: size[0], Height: size[1]})
+			case <-over:
+				return
+			}
+		}
+	}()
+	_, err = p.Run()
+	close(over)
+	<-resizes
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, tea.ErrProgramKilled) || errors.Is(err, tea.ErrInterrupted) {
+		return context.Canceled
+	}
+	return err
+}

@@ -1,0 +1,381 @@
+package labeling
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden screens")
+
+// bench is a model without a terminal: keys in, commands run at once, screens out.
+type bench struct {
+	t interface {
+		Helper()
+		Fatal(...any)
+		Fatalf(string, ...any)
+	}
+	m  *model
+	at time.Time
+}
+
+func newBench(t *testing.T, s *Store, w, h int) *bench {
+	t.Helper()
+	b := &bench{t: t, at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	opt := Options{
+		Annotator: "ann", Seed: 7, Width: w, Height: h, Environ: []string{"TERM=xterm"}, Tags: []string{"rude", "wrong", "too long"},
+		Guidelines: "# How to judge\n\nTake the answer a **careful** person would rather get.",
+	}
+	ss, err := s.NewSession(SessionConfig{Annotator: "ann", Seed: 7, Now: func() time.Time { return b.at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.m, err = newModel(context.Background(), ss, opt); err != nil {
+		t.Fatal(err)
+	}
+	b.send(b.m.Init()())
+	return b
+}
+
+func (b *bench) send(msg tea.Msg) {
+	for msg != nil {
+		_, cmd := b.m.Update(msg)
+		if cmd == nil {
+			return
+		}
+		if msg = cmd(); msg == (tea.QuitMsg{}) {
+			return
+		}
+	}
+}
+
+func keyMsg(k string) tea.KeyMsg {
+	for _, t := range []tea.KeyType{
+		tea.KeyEnter, tea.KeyEsc, tea.KeyTab, tea.KeyBackspace, tea.KeyUp, tea.KeyDown, tea.KeyLeft, tea.KeyRight, tea.KeyHome, tea.KeyEnd,
+		tea.KeyPgUp, tea.KeyPgDown, tea.KeyCtrlC, tea.KeyCtrlU, tea.KeyCtrlW, tea.KeySpace, tea.KeyDelete,
+	} {
+		if t.String() == k || t == tea.KeySpace && k == " " {
+			m := tea.KeyMsg{Type: t}
+			if t == tea.KeySpace {
+				m.Runes = []rune{' '}
+			}
+			return m
+		}
+	}
+	return tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune(k)}
+}
+
+// press sends keys, a few seconds apart.
+func (b *bench) press(keys ...string) {
+	for _, k := range keys {
+		b.at = b.at.Add(4 * time.Second)
+		b.send(keyMsg(k))
+	}
+}
+
+// screen is the text of the screen; every line must be exactly as wide as the screen.
+func (b *bench) screen() string {
+	b.t.Helper()
+	lines := strings.Split(b.m.View(), "\n")
+	if len(lines) != b.m.h {
+		b.t.Fatalf("%d lines on a screen of %d:\n%s", len(lines), b.m.h, strings.Join(lines, "\n"))
+	}
+	for i, l := range lines {
+		if w := ansi.StringWidth(l); w != b.m.w {
+			b.t.Fatalf("line %d is %d cells wide on a screen of %d: %q", i, w, b.m.w, ansi.Strip(l))
+		}
+		lines[i] = strings.TrimRight(ansi.Strip(l), " ")
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func (b *bench) golden(name string) {
+	b.t.Helper()
+	got := b.screen()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		b.t.Fatalf("%s:\n%s", name, diff)
+	}
+}
+
+const madeUp = "The **tide** comes from the pull of the moon.\n\n```go\nfor i := range 3 {\n\tfmt.Println(i)\n}\n```\n\n- 潮の満ち引きは月の引力によって起こります。\n- e\u0301tude, naïve, 👩‍👩‍👧 family, שלום\n- a_very_long_identifier_without_any_place_to_break_it_that_goes_on_and_on_for_more_than_a_line\n\tone\ttab\ttwo"
+
+func screenStore(t *testing.T) *Store {
+	t.Helper()
+	s := newTestStore(t)
+	talk := Prompt{Messages: []Message{
+		{"system", "You explain things to children."},
+		{"user", "What is the sea?"},
+		{"assistant", "The sea is a great deal of salt water. " + strings.Repeat("It is wide and deep. ", 30)},
+		{"user", "And why does it go up and down twice a day?"},
+	}}
+	items := []Item{
+		{Prompt: talk, Answers: []Answer{{Text: madeUp, Model: "big", Source: "policy"}, {Text: "Because of the moon, mostly; the sun helps.", Model: "small", Source: "sft"}}, Tags: []string{"science"}},
+		{Prompt: Prompt{Text: "Write a haiku."}, Answers: []Answer{{Text: "An old silent pond\nA frog jumps into the pond\nSplash! Silence again."}, {Text: "An old quiet pond\nA frog jumps in the water\nSplash! Silence again."}}},
+		pair(3), pair(4), pair(5), pair(6), pair(7),
+	}
+	if _, err := s.AddItems(context.Background(), items); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestScreens(t *testing.T) {
+	for _, size := range [][2]int{{80, 24}, {100, 30}, {160, 50}} {
+		name := func(s string) string { return fmt.Sprintf("%s-%dx%d", s, size[0], size[1]) }
+		b := newBench(t, screenStore(t), size[0], size[1])
+		b.golden(name("first"))
+		b.press("?")
+		b.golden(name("help"))
+		b.press("esc", "2", "d")
+		b.golden(name("differences"))
+		b.press("c")
+		for _, r := range "so – 安" {
+			b.press(string(r))
+		}
+		b.press("enter", "t", "2", "enter", "esc")
+		b.golden(name("comment"))
+		b.press("=", "b", "x", "8", "4", "5")
+		b.golden(name("end"))
+		b.press("u", "left", "left", "left", "left", "left", "left", "i")
+		b.golden(name("info"))
+	}
+}
+
+func TestScreensOfEveryKind(t *testing.T) {
+	b := newBench(t, newTestStore(t), 80, 24)
+	b.golden("empty")
+	b.press("1", "u", "?", "q")
+	b = newBench(t, screenStore(t), 80, 24)
+	b.press("z", "down", "down")
+	b.golden("zoom")
+	b.press("tab", "tab", "tab")
+	b.golden("zoom-prompt")
+	b.press("z", "v", "g")
+	b.golden("guidelines")
+	b.press("1") // closes the overlay and chooses nothing
+	b.golden("side-80")
+	if n := b.m.progress.Decided; n != 0 {
+		t.Errorf("a key in an overlay judged %d items", n)
+	}
+	b.press("/", "m", "o", "o", "n", "enter")
+	b.golden("search")
+	b = newBench(t, screenStore(t), 40, 10)
+	b.golden("smallest")
+	b.send(tea.WindowSizeMsg{Width: 20, Height: 5})
+	if v := b.m.View(); !strings.Contains(v, "make it 30 x 10") {
+		t.Errorf("a tiny window says %q", v)
+	}
+}
+
+// What is on the top of each pane comes back whatever sizes the window had meanwhile, and stays in view in all of them.
+func TestResizingKeepsThePlace(t *testing.T) {
+	s := newTestStore(t)
+	long := func(w string) string {
+		var b strings.Builder
+		for i := range 400 {
+			fmt.Fprintf(&b, "%s%03d ", w, i)
+		}
+		return b.String()
+	}
+	if _, err := s.AddItems(context.Background(), []Item{{Prompt: Prompt{Text: long("p")}, Answers: []Answer{{Text: long("a")}, {Text: long("b")}}}}); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, s, 100, 30)
+	b.press("pgdown", "down", "tab", "tab", "tab", "pgdown")
+	before := b.screen()
+	var tops []int
+	for _, p := range b.m.panes {
+		if p.anchor == 0 {
+			t.Fatal("a pane was not scrolled")
+		}
+		tops = append(tops, p.anchor)
+	}
+	for _, size := range [][2]int{{80, 24}, {31, 10}, {200, 20}, {10, 3}, {150, 30}, {99, 40}, {100, 30}} {
+		b.send(tea.WindowSizeMsg{Width: size[0], Height: size[1]})
+		if size[0] < minWidth {
+			continue
+		}
+		b.screen()
+		for i, p := range b.m.panes {
+			r := p.rows[p.top()]
+			bottom := p.rows[min(p.top()+p.height, len(p.rows))-1]
+			if tops[i] < r.from || tops[i] >= bottom.to {
+				t.Errorf("%v: pane %d shows bytes %d to %d, the place was %d", size, i, r.from, bottom.to, tops[i])
+			}
+		}
+	}
+	if diff := cmp.Diff(before, b.screen()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// However a text is wrapped, its rows hold every character once and in order, none is wider than asked, and paint and
+// measure agree about it.
+func TestWrap(t *testing.T) {
+	st := newStyles(Options{Out: &strings.Builder{}}.renderer(), true)
+	rapid.Check(t, func(t *rapid.T) {
+		s := visible(rapid.OneOf(rapid.String(), rapid.StringMatching(`([a-z]{1,12}[ \-\t]{0,3}|潮の満|e\x{301}|👩‍👩‍👧|\n){0,30}`)).Draw(t, "text"))
+		width := rapid.IntRange(2, 40).Draw(t, "width")
+		rows := wrap(s, width)
+		at := 0
+		for _, r := range rows {
+			gap := s[at:r.from]
+			if gap != "" && gap != "\n" {
+				t.Fatalf("%q between rows of %q", gap, s)
+			}
+			at = r.to
+			line := paint(s, r, []span{{r.from, r.from + 3, diffLook}}, &st.text, width, true)
+			if w := ansi.StringWidth(line); w != width {
+				t.Fatalf("row %q is %d wide, not %d", ansi.Strip(line), w, width)
+			}
+			if strings.ContainsAny(ansi.Strip(line), "\t\n\x1b") {
+				t.Fatalf("row %q", line)
+			}
+			// Nothing but spaces hangs over the edge.
+			shown := strings.TrimRight(ansi.Strip(line), " ")
+			if want := strings.TrimRight(s[r.from:r.to], " \t"); !strings.Contains(want, "\t") && shown != want {
+				t.Fatalf("row shows %q of %q", shown, want)
+			}
+		}
+		if at != len(s) {
+			t.Fatalf("the rows of %q end at %d", s, at)
+		}
+	})
+}
+
+func TestVisibleIsHarmless(t *testing.T) {
+	got := visible("a\x1b[31mred\r\nb\x07\u202eevil\u0085 \xff ok\tö")
+	if want := "a␛[31mred\nb␇[U+202E]evil[U+0085] \ufffd ok\tö"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestWordDiff(t *testing.T) {
+	a, b := "The cat sat on the mat.", "The dog sat on a red mat."
+	words := func(s string, spans []span) (out []string) {
+		for _, sp := range spans {
+			out = append(out, s[sp.from:sp.to])
+		}
+		return out
+	}
+	inA, inB := wordDiff(a, b)
+	if diff := cmp.Diff([][]string{{"cat", "the"}, {"dog", "a red"}}, [][]string{words(a, inA), words(b, inB)}); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPace(t *testing.T) {
+	p := Progress{Items: 1000, Decided: 100}
+	for _, s := range []int{10, 20, 30, 600, 20} { // 600 s counts as a pause of 180
+		p.add(time.Duration(s) * time.Second)
+	}
+	// 5 in 10+20+30+180+20 = 260 s is 69.23 an hour; 900 left take 13 h; the median is 20 s.
+	if r, ok := p.PerHour(); !ok || r < 69.22 || r > 69.24 {
+		t.Errorf("%v an hour", r)
+	}
+	if d, _ := p.Median(); d != 20*time.Second {
+		t.Errorf("median %v", d)
+	}
+	if d, _ := p.Left(0); say(d) != "13 h 0 min" {
+		t.Errorf("left %v", say(d))
+	}
+	if d, _ := p.Left(200); say(d) != "87 min" { // 100 left: 1.444 h
+		t.Errorf("left %v", say(d))
+	}
+}
+
+func TestKeysCanBeBound(t *testing.T) {
+	km, err := newKeymap(map[string]string{"left_much": "a", "tie": "space .", "page_down": "pgdown"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if km.byKey["a"] != actMuchLeft || km.byKey[" "] != actTie || km.byKey["."] != actTie || km.byKey["1"] != "" {
+		t.Errorf("%v", km.byKey)
+	}
+	for name, keys := range map[string]string{"no_such": "a", "left_much": "q", "tie": ""} {
+		if _, err := newKeymap(map[string]string{name: keys}); err == nil {
+			t.Errorf("%s: %q was taken", name, keys)
+		}
+	}
+}
+
+// Whatever keys come, also while the store is busy, the screen is whole, and what it says is what the log says.
+func TestAnyKeysOnTheScreen(t *testing.T) {
+	dir, runs := t.TempDir(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		runs++
+		s := openTest(t, filepath.Join(dir, fmt.Sprint(runs, ".db")))
+		defer s.Close()
+		for i := 1; i <= 3; i++ {
+			if _, err := s.AddItems(context.Background(), []Item{pair(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := &bench{t: t, at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+		ss, err := s.NewSession(SessionConfig{Annotator: "ann", Now: func() time.Time { b.at = b.at.Add(time.Second); return b.at }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.m, err = newModel(context.Background(), ss, Options{Width: 80, Height: 24, Tags: []string{"x"}, Out: &strings.Builder{}, Environ: []string{}}); err != nil {
+			t.Fatal(err)
+		}
+		b.send(b.m.Init()())
+		keys := rapid.SliceOfN(rapid.SampledFrom(strings.Fields("1 2 4 5 8 = b x s u u u r r left right c t / d w v z i g ? tab down pgdown end esc enter backspace ö 安")), 1, 30).Draw(t, "keys")
+		for i := 0; i < len(keys); {
+			// Several keys arrive before the command of the first is done.
+			n := min(rapid.IntRange(1, 4).Draw(t, "burst"), len(keys)-i)
+			var cmds []tea.Cmd
+			for _, k := range keys[i : i+n] {
+				if _, cmd := b.m.Update(keyMsg(k)); cmd != nil {
+					cmds = append(cmds, cmd)
+				}
+			}
+			if len(cmds) > 1 {
+				t.Fatal("two commands on the store at once")
+			}
+			for _, cmd := range cmds {
+				b.send(cmd())
+			}
+			i += n
+			b.screen()
+		}
+		evs, err := s.Events(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := Fold(evs)
+		if got, want := b.m.progress.Decided, len(st.Judged); got != want {
+			t.Fatalf("the header says %d, the log %d", got, want)
+		}
+		if task := b.m.task; task != nil {
+			e, judged := st.Judged[Place{"ann", task.Item.Seq}]
+			if judged != (task.Judged != nil) || judged && e.Ref != task.Judged.Ref {
+				t.Fatalf("the screen says %v, the log %v", task.Judged, e)
+			}
+			if st.Notes[Place{"ann", task.Item.Seq}].Data.Note != task.Note {
+				t.Fatalf("the screen says note %q", task.Note)
+			}
+		}
+		checkFold(t, s, "ann", 3)
+	})
+}

@@ -1,0 +1,396 @@
+package labeling
+
+import (
+	"fmt"
+	"strings"
+
+	tea "github.com/charmbracelet/bubbletea"
+)
+
+func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	var cmd tea.Cmd
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.w, m.h = msg.Width, msg.Height
+	case tea.MouseMsg:
+		m.mouse(msg)
+	case tea.KeyMsg:
+		cmd = m.key(msg)
+	case started:
+		m.busy = false
+		if msg.err != nil {
+			m.fail(msg.err)
+			break
+		}
+		m.progress = msg.progress
+		m.show(msg.task)
+	case outcome:
+		m.settle(msg)
+	}
+	// Keys that came while the store was busy are done in their order, until one of them keeps it busy again.
+	for cmd == nil && !m.busy && len(m.waiting) > 0 {
+		k := m.waiting[0]
+		m.waiting = m.waiting[1:]
+		m.arrange()
+		cmd = m.key(k)
+	}
+	m.arrange()
+	return m, cmd
+}
+
+// fail says that something was not done.
+func (m *model) fail(err error) {
+	m.status, m.tone = "that did not work, press the key again: "+err.Error(), alarm
+	m.waiting = nil // they were meant for what did not happen
+}
+
+// settle shows what a command on the store brought.
+func (m *model) settle(o outcome) {
+	m.busy = false
+	m.progress.Decided += o.delta
+	if o.took != nil {
+		m.progress.add(*o.took)
+	}
+	if o.undid {
+		m.progress.drop()
+	}
+	if o.err != nil {
+		m.fail(o.err)
+		return
+	}
+	m.status, m.tone = o.say, o.tone
+	if o.keep {
+		m.task = o.task
+		return
+	}
+	m.show(o.task)
+	if o.task != nil && o.task.Judged != nil && o.say == "" {
+		m.status = "you chose: " + describe(*o.task.Judged, m.sides()) + "; another key changes it"
+	}
+}
+
+func (m *model) mouse(msg tea.MouseMsg) {
+	switch msg.Button {
+	case tea.MouseButtonWheelDown:
+		m.scroll(3)
+	case tea.MouseButtonWheelUp:
+		m.scroll(-3)
+	}
+}
+
+// key does what a key says. It returns the command that needs the store, if any.
+func (m *model) key(msg tea.KeyMsg) tea.Cmd {
+	k := msg.String()
+	if k == "ctrl+c" {
+		m.quitting = true
+		return tea.Quit
+	}
+	if m.busy {
+		m.waiting = append(m.waiting, msg)
+		return nil
+	}
+	switch {
+	case m.input != nil:
+		return m.edit(msg)
+	case m.over != noOverlay:
+		return m.overlayKey(k)
+	case m.ticking:
+		return m.tickKey(k)
+	}
+	if k == "esc" {
+		m.search, m.status, m.zoom = "", "", false
+		m.mark()
+		return nil
+	}
+	return m.do(m.keys.byKey[k], k)
+}
+
+// do performs an act.
+func (m *model) do(a act, k string) tea.Cmd {
+	switch a {
+	case actQuit:
+		m.quitting = true
+		return tea.Quit
+	case actHelp:
+		m.openOverlay(helpOverlay)
+		return nil
+	case actGuide:
+		m.openOverlay(guideOverlay)
+		return nil
+	case actUndo:
+		return m.undo()
+	case actRedo:
+		return m.redo()
+	case actPrev:
+		return m.browse(-1)
+	case actNext:
+		return m.browse(1)
+	case "":
+		m.status, m.tone = fmt.Sprintf("%s does nothing; %s lists the keys", keyName(k), m.keys.name(actHelp)), quiet
+		return nil
+	}
+	if m.task == nil {
+		m.status, m.tone = "there is no item on the screen", quiet
+		return nil
+	}
+	if _, isChoice := decision(a, m.task); isChoice {
+		return m.judge(a)
+	}
+	return m.look(a)
+}
+
+// look is for acts that change only what is seen, or start a line of text.
+func (m *model) look(a act) tea.Cmd {
+	page := max(1, m.pageHeight()-1)
+	switch a {
+	case actLater:
+		return m.later()
+	case actNote:
+		m.input, m.inputFor = newEditor("comment", m.task.Note), a
+	case actSearch:
+		m.input, m.inputFor = newEditor("search", m.search), a
+	case actTags:
+		if len(m.opt.Tags) == 0 {
+			m.status, m.tone = "this store has no list of reasons; "+m.keys.name(actNote)+" takes a comment", quiet
+			return nil
+		}
+		m.ticking = true
+	case actDown:
+		m.scroll(1)
+	case actUp:
+		m.scroll(-1)
+	case actPageDown:
+		m.scroll(page)
+	case actPageUp:
+		m.scroll(-page)
+	case actTop:
+		m.scroll(-1 << 30)
+	case actBottom:
+		m.scroll(1 << 30)
+	case actFocus:
+		m.focus = (m.focus + 1) % focuses
+	case actZoom:
+		m.zoom = !m.zoom
+	case actDiff:
+		m.diff = !m.diff
+		m.mark()
+		m.say(m.diff, "words that only one answer has are marked", "no marks")
+	case actRaw:
+		m.raw = !m.raw
+		m.mark()
+		m.say(m.raw, "raw text", "markdown shown")
+	case actLayout:
+		s := m.sideBySide()
+		m.stacked = &s
+	case actInfo:
+		if m.task.Judged == nil {
+			m.status, m.tone = "hidden until you have chosen", quiet
+			return nil
+		}
+		m.openOverlay(infoOverlay)
+	}
+	return nil
+}
+
+func (m *model) say(on bool, yes, no string) {
+	m.status, m.tone = no, quiet
+	if on {
+		m.status = yes
+	}
+}
+
+// scroll moves what has the focus.
+func (m *model) scroll(by int) {
+	if m.over != noOverlay {
+		m.page.scroll(by)
+		return
+	}
+	switch m.focus {
+	case onPrompt:
+		m.panes[promptPane].scroll(by)
+	case onLeft:
+		m.panes[leftPane].scroll(by)
+	case onRight:
+		m.panes[rightPane].scroll(by)
+	default:
+		m.panes[leftPane].scroll(by)
+		m.panes[rightPane].scroll(by)
+	}
+}
+
+func (m *model) pageHeight() int {
+	switch m.focus {
+	case onPrompt:
+		return m.panes[promptPane].height
+	case onRight:
+		return m.panes[rightPane].height
+	case onLeft:
+		return m.panes[leftPane].height
+	}
+	return min(m.panes[leftPane].height, m.panes[rightPane].height)
+}
+
+// edit gives a key to the line being typed.
+func (m *model) edit(msg tea.KeyMsg) tea.Cmd {
+	switch k := msg.String(); {
+	case k == "esc":
+		m.input = nil
+	case k == "enter":
+		return m.typed()
+	case msg.Type == tea.KeySpace:
+		m.input.insert([]rune{' '})
+	case msg.Type == tea.KeyRunes && !msg.Alt:
+		m.input.insert(msg.Runes)
+	default:
+		m.input.key(k)
+	}
+	return nil
+}
+
+// tickKey gives a key to the list of reasons: digits tick, anything that closes closes.
+func (m *model) tickKey(k string) tea.Cmd {
+	if len(k) == 1 && k[0] >= '1' && int(k[0]-'1') < len(m.opt.Tags) {
+		return m.tick(int(k[0] - '1'))
+	}
+	switch k {
+	case "esc", "enter", "q", m.keys.name(actTags):
+		m.ticking = false
+	}
+	return nil
+}
+
+func (m *model) overlayKey(k string) tea.Cmd {
+	page := max(1, m.page.height-1)
+	switch m.keys.byKey[k] {
+	case actDown:
+		m.page.scroll(1)
+	case actUp:
+		m.page.scroll(-1)
+	case actPageDown:
+		m.page.scroll(page)
+	case actPageUp:
+		m.page.scroll(-page)
+	case actTop:
+		m.page.scroll(-1 << 30)
+	case actBottom:
+		m.page.scroll(1 << 30)
+	default: // any other key closes it and does nothing else, so that no choice is made unseen
+		m.over = noOverlay
+	}
+	return nil
+}
+
+func (m *model) openOverlay(o overlay) {
+	var text string
+	var spans []span
+	switch o {
+	case helpOverlay:
+		text = m.helpText()
+	case guideOverlay:
+		if text = visible(strings.TrimSpace(m.opt.Guidelines)); text == "" {
+			m.status, m.tone = "no guidelines were given", quiet
+			return
+		}
+		spans = markdown(text)
+	case infoOverlay:
+		text = m.infoText()
+	}
+	m.over = o
+	m.page.set(text, 0)
+	m.page.spans = spans
+	if o != guideOverlay {
+		m.page.spans = headings(text)
+	}
+}
+
+// headings marks the words that stand at the start of a line or of the second column of the help.
+func headings(text string) []span {
+	var out []span
+	at := 0
+	for _, l := range strings.SplitAfter(text, "\n") {
+		if l != "" && l[0] != ' ' {
+			out = append(out, span{at, at + len(l), strongLook})
+		}
+		at += len(l)
+	}
+	return out
+}
+
+// helpText lists the keys, in two columns where there is room.
+func (m *model) helpText() string {
+	sides := m.sides()
+	var sections [][]string
+	for i, bd := range m.keys.bindings {
+		if bd.act == "" {
+			sections = append(sections, []string{bd.help})
+			continue
+		}
+		if l := m.keys.helpLine(i, sides); l != "" {
+			last := &sections[len(sections)-1]
+			*last = append(*last, l)
+		}
+	}
+	var columns [2][]string
+	for i, sec := range sections {
+		c := i / 3 // what is needed to work on the left
+		if len(columns[c]) > 0 {
+			columns[c] = append(columns[c], "")
+		}
+		columns[c] = append(columns[c], sec...)
+	}
+	left := columns[0]
+	right := append(columns[1], "", "  Every key is saved before the screen", "  moves on. Nothing is ever deleted.")
+	if m.w < helpColumns {
+		return strings.Join(append(append(left, ""), right...), "\n")
+	}
+	var b strings.Builder
+	for i := range max(len(left), len(right)) {
+		var l, r string
+		if i < len(left) {
+			l = left[i]
+		}
+		if i < len(right) {
+			r = right[i]
+		}
+		b.WriteString(strings.TrimRight(fit(l, 39)+r, " ") + "\n")
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// helpColumns is the width from which the help has two columns.
+const helpColumns = 80
+
+// infoText is what was hidden while the choice was open.
+func (m *model) infoText() string {
+	t, sides := m.task, m.sides()
+	var b strings.Builder
+	fmt.Fprintf(&b, "Item %d\n", t.Item.Seq)
+	fmt.Fprintf(&b, "  you chose     %s, %s\n", describe(*t.Judged, sides), say(t.Judged.Elapsed))
+	if len(t.Item.Tags) > 0 {
+		fmt.Fprintf(&b, "  tags          %s\n", visible(strings.Join(t.Item.Tags, ", ")))
+	}
+	if t.Item.Group != "" {
+		fmt.Fprintf(&b, "  group         %s\n", visible(t.Item.Group))
+	}
+	for i, name := range sides {
+		a := t.Answer(i)
+		fmt.Fprintf(&b, "\nThe %s answer\n", name)
+		for _, f := range [][2]string{{"model", a.Model}, {"source", a.Source}} {
+			if f[1] != "" {
+				fmt.Fprintf(&b, "  %-13s %s\n", f[0], visible(f[1]))
+			}
+		}
+		text := a.String()
+		fmt.Fprintf(&b, "  %-13s %d characters, %d words\n", "length", len([]rune(text)), len(strings.Fields(text)))
+		if a.LogProb != nil {
+			fmt.Fprintf(&b, "  %-13s %.2f nats\n", "log-prob", *a.LogProb)
+		}
+		if a.Seed != nil {
+			fmt.Fprintf(&b, "  %-13s %d\n", "seed", *a.Seed)
+		}
+		if len(a.Meta) > 0 {
+			fmt.Fprintf(&b, "  %-13s %s\n", "meta", visible(string(a.Meta)))
+		}
+	}
+	return b.String()
+}
