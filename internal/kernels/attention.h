@@ -1,11 +1,11 @@
 // Flash attention of one block: the query heads of one key head, some rows of one sequence. The formulas, chains and
 // orders are in attention_generic.go; D is padded to DP, a multiple of 16, inside scratch.
 //
-// Per tile of 64 keys: K transposed to [D][64] and V [64][DP] lie in L1; rows go by fours through
-// scores (4 × 64), softmax, and the product with V. Keys that a row does not see are left out of its chains, not
+// Per tile of 64 keys: K transposed to [D][64] and V [64][DP] lie in L1; rows go by sixes through
+// scores (6 × 64), softmax, and the product with V. Keys that a row does not see are left out of its chains, not
 // multiplied by zero: so what lies in a cache beyond a row cannot reach it.
 
-enum { KT = 64, MM_ROWS = 4 };
+enum { KT = 64, MM_ROWS = 6 };
 
 typedef struct {
 	long D, DP, group;       // head size, padded; query heads per key head
@@ -14,27 +14,27 @@ typedef struct {
 	float scale;
 } NAME(attn);
 
-// mm computes y [m, 16·np] (+)= A [m, k] B [k, 16·np], A(i,l) = a[i·rs + l·cs].
-static void NAME(mm)(float *y, long ldy, const float *a, long rs, long cs, const float *b, long ldb, long m, long np, long k, int load) {
+#define MM(mr, np) \
+	for (; p + np <= n; p += np) NAME(micro)(mr, np, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+#if MAX_MR > 6
+#define MM_CASE(mr, wide) \
+	case mr: \
+		MM(mr, 4) MM(mr, 2) MM(mr, 1) break;
+#else
+#define MM_CASE(mr, wide) \
+	case mr: \
+		MM(mr, wide) MM(mr, 1) break;
+#endif
+
+// mm computes y [m, 16·n] (+)= A [m, k] B [k, 16·n], A(i,l) = a[i·rs + l·cs].
+static void NAME(mm)(float *y, long ldy, const float *a, long rs, long cs, const float *b, long ldb, long m, long n, long k, int load) {
 	if (k <= 0 && load) return;
-	for (long i = 0; i < m; i += MM_ROWS, y += MM_ROWS * ldy, a += MM_ROWS * rs) {
+	for (; m > 0; m -= MM_ROWS, y += MM_ROWS * ldy, a += MM_ROWS * rs) {
 		long p = 0;
-		switch (m - i) {
-		case 1:
-			for (; p + 4 <= np; p += 4) NAME(micro)(1, 4, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
-			for (; p < np; p++) NAME(micro)(1, 1, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
-			break;
-		case 2:
-			for (; p + 2 <= np; p += 2) NAME(micro)(2, 2, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
-			for (; p < np; p++) NAME(micro)(2, 1, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
-			break;
-		case 3:
-			for (; p + MAX_NP <= np; p += MAX_NP) NAME(micro)(3, MAX_NP, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
-			for (; p < np; p++) NAME(micro)(3, 1, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
-			break;
+		switch (m) {
+			MM_CASE(1, 4) MM_CASE(2, 2) MM_CASE(3, 2) MM_CASE(4, 1) MM_CASE(5, 1)
 		default:
-			for (; p + MAX_NP <= np; p += MAX_NP) NAME(micro)(4, MAX_NP, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
-			for (; p < np; p++) NAME(micro)(4, 1, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+			MM_CASE(6, 1)
 		}
 	}
 }
@@ -87,12 +87,15 @@ void NAME(attention)(float *out, float *lse, const float *q, const float *K, con
 	const NAME(attn) s = {D, (D + 15) / 16 * 16, H / KV, H * D, KV * D, window, past, scale};
 	const long n = (r1 - r0) * s.group, np = s.DP / 16; // rows: row i is position r0 + i/group, head kv·group + i%group
 	float *kt = scratch, *vt = kt + s.DP * KT, *p = vt + KT * s.DP, *o = p + MM_ROWS * KT, *max = o + n * s.DP, *sum = max + n;
-	long lo, hi, first;
+	float *rows = sum + n; // q [n,D]
+	long first, hi;
 	NAME(key_range)(&s, past + r0, &first, &hi);
 	hi = past + r1;
 	for (long i = 0; i < n * s.DP; i += 16) v_store(o + i, v_zero());
 	for (long i = 0; i < n; i++) max[i] = -__builtin_inff(), sum[i] = 0;
 	q += kv * s.group * D, out += kv * s.group * D, K += kv * D, V += kv * D;
+	for (long r = r0; r < r1; r++)
+		for (long d = 0; d < s.group * D; d++) rows[(r - r0) * s.group * D + d] = q[r * s.ldq + d];
 	for (long t0 = first / KT * KT; t0 < hi; t0 += KT) {
 		const long keys = hi - t0 < KT ? hi - t0 : KT;
 		const float *v = V + t0 * s.ldk;
@@ -102,42 +105,37 @@ void NAME(attention)(float *out, float *lse, const float *q, const float *K, con
 			NAME(pad_tile)(vt, v, s.ldk, keys, D, s.DP);
 			v = vt, ldv = s.DP;
 		}
-		for (long i = 0; i < n;) {
-			// Rows of one head are s.ldq apart, the heads of one row D apart: take up to four rows at the same stride.
-			const long r = r0 + i / s.group, g = i % s.group;
-			long m = s.group - g < MM_ROWS ? s.group - g : MM_ROWS, stride = D;
-			if (s.group == 1) m = r1 - r < MM_ROWS ? r1 - r : MM_ROWS, stride = s.ldq;
-			long a[MM_ROWS], b[MM_ROWS], common0 = 0, common1 = KT, any = 0;
+		for (long i = 0, m; i < n; i += m) {
+			m = n - i < MM_ROWS ? n - i : MM_ROWS;
+			long a[MM_ROWS], b[MM_ROWS], common0 = 0, common1 = KT, any = 0; // row e sees keys [a[e],b[e]) of the tile
 			for (long e = 0; e < m; e++) {
-				NAME(key_range)(&s, past + r + (s.group == 1 ? e : 0), &lo, &hi);
+				long lo, hi;
+				NAME(key_range)(&s, past + r0 + (i + e) / s.group, &lo, &hi);
 				a[e] = lo - t0 < 0 ? 0 : lo - t0, b[e] = hi - t0 > KT ? KT : hi - t0;
 				if (a[e] >= b[e]) a[e] = b[e] = 0;
 				if (b[e] > any) any = b[e];
 				if (a[e] > common0) common0 = a[e];
 				if (b[e] < common1) common1 = b[e];
 			}
-			hi = past + r1;
-			if (any > 0) {
-				NAME(mm)(p, KT, q + r * s.ldq + g * D, stride, 1, kt, KT, m, (any + 15) / 16, D, 0);
-				for (long e = 0; e < m; e++) {
-					if (a[e] == b[e]) continue;
-					const v16 c = v_set1(NAME(softmax_row)(p + e * KT, a[e], b[e], scale, &max[i + e], &sum[i + e]));
-					for (long d = 0; d < s.DP; d += 16) v_store(o + (i + e) * s.DP + d, v_mul(v_load(o + (i + e) * s.DP + d), c));
-				}
-				// Keys that all rows see go together; what only some see comes before and after, in each row's own order.
-				float *oi = o + i * s.DP;
-				if (common0 < common1) {
-					for (long e = 0; e < m; e++)
-						NAME(mm)(oi + e * s.DP, s.DP, p + e * KT + a[e], KT, 1, v + a[e] * ldv, ldv, 1, np, common0 - a[e], 1);
-					NAME(mm)(oi, s.DP, p + common0, KT, 1, v + common0 * ldv, ldv, m, np, common1 - common0, 1);
-					for (long e = 0; e < m; e++)
-						NAME(mm)(oi + e * s.DP, s.DP, p + e * KT + common1, KT, 1, v + common1 * ldv, ldv, 1, np, b[e] - common1, 1);
-				} else {
-					for (long e = 0; e < m; e++)
-						NAME(mm)(oi + e * s.DP, s.DP, p + e * KT + a[e], KT, 1, v + a[e] * ldv, ldv, 1, np, b[e] - a[e], 1);
-				}
+			if (any == 0) continue;
+			NAME(mm)(p, KT, rows + i * D, D, 1, kt, KT, m, (any + 15) / 16, D, 0);
+			for (long e = 0; e < m; e++) {
+				if (a[e] == b[e]) continue;
+				const v16 c = v_set1(NAME(softmax_row)(p + e * KT, a[e], b[e], scale, &max[i + e], &sum[i + e]));
+				for (long d = 0; d < s.DP; d += 16) v_store(o + (i + e) * s.DP + d, v_mul(v_load(o + (i + e) * s.DP + d), c));
 			}
-			i += m;
+			// Keys that all rows see go together; what only some see comes before and after, in each row's own order.
+			float *oi = o + i * s.DP;
+			if (common0 < common1) {
+				for (long e = 0; e < m; e++)
+					NAME(mm)(oi + e * s.DP, s.DP, p + e * KT + a[e], KT, 1, v + a[e] * ldv, ldv, 1, np, common0 - a[e], 1);
+				NAME(mm)(oi, s.DP, p + common0, KT, 1, v + common0 * ldv, ldv, m, np, common1 - common0, 1);
+				for (long e = 0; e < m; e++)
+					NAME(mm)(oi + e * s.DP, s.DP, p + e * KT + common1, KT, 1, v + common1 * ldv, ldv, 1, np, b[e] - common1, 1);
+			} else {
+				for (long e = 0; e < m; e++)
+					NAME(mm)(oi + e * s.DP, s.DP, p + e * KT + a[e], KT, 1, v + a[e] * ldv, ldv, 1, np, b[e] - a[e], 1);
+			}
 		}
 	}
 	for (long i = 0; i < n; i++) {

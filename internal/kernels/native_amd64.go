@@ -73,7 +73,7 @@ func kBlock(rows, k int) int {
 
 func (n native) attention(j *attnJob, w *worker, b attnBlock) {
 	s, dp, rows := &j.seqs[b.seq], panels(j.D)*panelWidth, (b.r1-b.r0)*j.H/j.KV
-	scratch := w.floats(2*dp*KeyTile + 4*KeyTile + rows*(dp+2))
+	scratch := w.floats(2*dp*KeyTile + 6*KeyTile + rows*(dp+2+j.D))
 	at := s.QRow * j.H
 	var lse []float32
 	if j.lse != nil {

@@ -15,11 +15,14 @@ type Pool struct {
 	workers []*worker  // workers[0] is the calling goroutine
 	closed  bool
 
-	// The current operation. next hands out items; pending counts workers that have not finished.
+	// The current operation. next hands out items; pending counts helpers that have not finished, the last of which
+	// sends on done if the caller parked.
 	task    task
 	items   int64
 	next    atomic.Int64
 	pending atomic.Int32
+	parked  atomic.Bool
+	done    chan struct{}
 
 	jobs jobs // arguments of the operation that runs, kept here so that a call leaves no garbage
 }
@@ -59,7 +62,7 @@ func NewPool(threads int) *Pool {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{}
+	p := &Pool{done: make(chan struct{}, 1)}
 	for i := range threads {
 		w := &worker{start: make(chan struct{}, 1)}
 		p.workers = append(p.workers, w)
@@ -121,12 +124,21 @@ func (p *Pool) run(n int, t task, serial bool) {
 		}
 	}
 	p.work(p.workers[0])
-	for i := 0; p.pending.Load() != 0; i++ {
-		if i >= spins { // a helper lost its processor: let others run
-			runtime.Gosched()
+	p.wait()
+	p.task = nil
+}
+
+// wait returns when no helper is at work: it spins for a moment, then parks.
+func (p *Pool) wait() {
+	for range spins {
+		if p.pending.Load() == 0 {
+			return
 		}
 	}
-	p.task = nil
+	p.parked.Store(true)
+	if p.pending.Load() != 0 || !p.parked.CompareAndSwap(true, false) {
+		<-p.done
+	}
 }
 
 func (p *Pool) work(w *worker) {
@@ -156,7 +168,9 @@ func (p *Pool) serve(w *worker) {
 		}
 		w.state.Store(idle)
 		p.work(w)
-		p.pending.Add(-1)
+		if p.pending.Add(-1) == 0 && p.parked.CompareAndSwap(true, false) {
+			p.done <- struct{}{}
+		}
 	}
 }
 
