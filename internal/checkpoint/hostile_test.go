@@ -39,8 +39,9 @@ func mustRefuse(t *testing.T, path, want string) {
 		t.Errorf("%s opens, want an error with %q", path, want)
 		return
 	}
-	if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), filepath.Base(path)) {
-		t.Errorf("error %q, want the file's name and %q", err, want)
+	said := strings.ReplaceAll(err.Error(), path, "PATH") // the folder is named after the test
+	if !strings.Contains(said, want) || !strings.Contains(said, "PATH") {
+		t.Errorf("error %q, want the file's name and %q", said, want)
 	}
 	if n > 4<<20 {
 		t.Errorf("%s: %d bytes allocated on the way to %q", path, n, err)

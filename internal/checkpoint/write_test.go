@@ -162,6 +162,9 @@ func TestFolderCutOff(t *testing.T) {
 	if _, err := Open(out); err == nil {
 		t.Error("half a folder opens")
 	}
+	if exists(filepath.Join(out, "config.json")) {
+		t.Error("half a folder has a config.json")
+	}
 }
 
 func TestAdapterRoundTrip(t *testing.T) {
@@ -217,6 +220,11 @@ func TestHash(t *testing.T) {
 	}
 	if got, err := open(t, golden.Dir(t, "models/llama-tied")).Hash(); err != nil || got == want {
 		t.Errorf("another model has the hash %s, %v", got, err)
+	}
+	// Its embedding takes several runs.
+	const smol = "97ed23f3658776e1290b6f50ca403bad0a7dc42dc108eef5b9aa88ddb8651715"
+	if got, err := open(t, golden.SmolLM2(t, "hf")).Hash(); err != nil || got != smol {
+		t.Errorf("SmolLM2 has the hash %s, %v, want %s", got, err, smol)
 	}
 }
 
