@@ -232,7 +232,9 @@ func (a *Adapter) place() {
 		case p.role == whole:
 			s.Matrix = &tensor.Matrix{W: kernels.NewWeight(p.Rows, p.Cols), Grad: g}
 		case p.role == loraA:
-			s.LoRA = &tensor.LoRA{Scale: a.scaleOf[p.site], A: tensor.Matrix{Grad: g}}
+			s.LoRA = &tensor.LoRA{
+				Scale: a.scaleOf[p.site], A: tensor.Matrix{Grad: g}, Dropout: float32(a.cfg.Dropout), Key: nameKey(m.Name),
+			}
 			if m.Kind == Embedding {
 				s.LoRA.Columns = v
 			} else {

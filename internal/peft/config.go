@@ -18,7 +18,8 @@ type Config struct {
 	R int
 	// Alpha scales the update by Alpha/R, or Alpha/sqrt(R) with UseRSLoRA. Default 8 (PEFT).
 	Alpha float64
-	// Dropout is the probability in [0,1) with which an element of a pair's input is dropped in training. Default 0.
+	// Dropout is the probability in [0,1) with which an element of a pair's input is dropped while the tape drops, see
+	// tensor.Tape.Drop. Default 0.
 	Dropout float64
 	// UseRSLoRA takes Alpha/sqrt(R) for the scale (Kalajdzievski 2023).
 	UseRSLoRA bool

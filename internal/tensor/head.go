@@ -33,7 +33,9 @@ func (t *Tape) LogProbs(h *Tensor, w *Matrix, lora *LoRA, targets []int32, scale
 	o.logp, o.entropy = t.made(h.Rows, 1, needs), t.made(h.Rows, 1, needs)
 	if lora != nil {
 		o.u = t.acts.alloc(h.Rows * lora.rank())
-		t.pool.Linear(o.u, h.Data, h.Rows, lora.A.W, false)
+		kept, scratch := t.kept(h, lora)
+		t.pool.Linear(o.u, kept, h.Rows, lora.A.W, false)
+		t.grads.put(scratch)
 		t.pool.Scale(o.u, lora.Scale, o.u)
 	}
 	for lo := 0; lo < h.Rows; lo += headRows {
@@ -102,12 +104,7 @@ func (o *headOp) backward(t *Tape) {
 	}
 	if du != nil {
 		t.pool.Scale(du, o.lora.Scale, du)
-		if o.lora.A.Grad != nil {
-			t.pool.AccumGrad(o.lora.A.Grad, du, o.h.Data, o.h.Rows, o.lora.rank(), o.h.Cols)
-		}
-		if dh != nil {
-			t.pool.LinearBackInput(dh, du, o.h.Rows, o.lora.A.W, true)
-		}
+		o.lora.backInput(t, o.h, du)
 		t.grads.put(du)
 	}
 	t.dropGrad(o.logp)

@@ -20,6 +20,10 @@ type LoRA struct {
 	Scale float32
 	// Columns is A itself, [r,vocabulary] row by row, for an embedding, which reads columns; A.W is nil then.
 	Columns []float32
+	// Dropout is the probability with which an element of the pair's input is dropped, while the tape drops; Key tells the
+	// pair's draws from those of others. An embedding has no such input.
+	Dropout float32
+	Key     uint64
 }
 
 func (l *LoRA) rank() int { return l.B.W.In }
@@ -47,7 +51,9 @@ func (t *Tape) Linear(x *Tensor, w *Matrix, bias *Vector, lora *LoRA) *Tensor {
 	var u []float32
 	if lora != nil {
 		u = t.acts.alloc(x.Rows * lora.rank())
-		t.pool.Linear(u, x.Data, x.Rows, lora.A.W, false)
+		kept, scratch := t.kept(x, lora)
+		t.pool.Linear(u, kept, x.Rows, lora.A.W, false)
+		t.grads.put(scratch)
 		t.pool.Scale(u, lora.Scale, u)
 		t.pool.Linear(y.Data, u, x.Rows, lora.B.W, true)
 	}
@@ -74,21 +80,42 @@ func (o *linearOp) backward(t *Tape) {
 	if o.bias != nil && o.bias.Grad != nil {
 		p.ColumnSum(o.bias.Grad, dy, m, o.y.Cols)
 	}
-	if l := o.lora; l != nil && (o.x.needs || l.trained()) {
-		r := l.rank()
-		if l.B.Grad != nil {
-			p.AccumGrad(l.B.Grad, dy, o.u, m, l.B.W.Out, r)
-		}
-		du := t.grads.get(m * r)
-		p.LinearBackInput(du, dy, m, l.B.W, false)
-		p.Scale(du, l.Scale, du)
-		if l.A.Grad != nil {
-			p.AccumGrad(l.A.Grad, du, o.x.Data, m, r, l.A.W.In)
-		}
-		if o.x.needs {
-			dx, _ := t.gradOf(o.x)
-			p.LinearBackInput(dx, du, m, l.A.W, true)
-		}
-		t.grads.put(du)
+	if o.lora != nil && (o.x.needs || o.lora.trained()) {
+		o.lora.backward(t, o.x, dy, o.u)
 	}
+}
+
+// backward goes back through y += Scale (x Aᵀ) Bᵀ, given u = Scale x Aᵀ; x's gradient must hold something already.
+func (l *LoRA) backward(t *Tape, x *Tensor, dy, u []float32) {
+	p, m, r := t.pool, x.Rows, l.rank()
+	if l.B.Grad != nil {
+		p.AccumGrad(l.B.Grad, dy, u, m, l.B.W.Out, r)
+	}
+	du := t.grads.get(m * r)
+	p.LinearBackInput(du, dy, m, l.B.W, false)
+	p.Scale(du, l.Scale, du)
+	l.backInput(t, x, du)
+	t.grads.put(du)
+}
+
+// backInput goes back through x Aᵀ given du, which includes Scale.
+func (l *LoRA) backInput(t *Tape, x *Tensor, du []float32) {
+	p, m := t.pool, x.Rows
+	if l.A.Grad != nil {
+		kept, scratch := t.kept(x, l)
+		p.AccumGrad(l.A.Grad, du, kept, m, l.rank(), l.A.W.In)
+		t.grads.put(scratch)
+	}
+	if !x.needs {
+		return
+	}
+	if !t.drops(l) {
+		p.LinearBackInput(x.Grad, du, m, l.A.W, true)
+		return
+	}
+	dx := t.grads.get(len(x.Data))
+	p.LinearBackInput(dx, du, m, l.A.W, false)
+	t.drop(dx, dx, l)
+	p.Axpy(x.Grad, 1, dx)
+	t.grads.put(dx)
 }

@@ -7,13 +7,14 @@ type residualOp struct {
 
 func (o *residualOp) out() *Tensor { return o.z }
 
-// Residual is z = x + y. Where y is the output of the linear operation recorded just before, and x is not its input, y is
+// Residual is z = x + y; z takes y's memory, so nothing may read y's values any more. Where y is the output of the linear operation recorded just before, and x is not its input, y is
 // given the very gradient of z in the backward pass: the operation has read it before anything is added to it for x.
 func (t *Tape) Residual(x, y *Tensor) *Tensor {
 	if x.Rows != y.Rows || x.Cols != y.Cols {
 		panic("tensor: Residual: shape mismatch")
 	}
-	z := t.made(x.Rows, x.Cols, x.needs || y.needs)
+	z := t.tensors.next()
+	*z = Tensor{Rows: x.Rows, Cols: x.Cols, Data: y.Data, tape: t, needs: x.needs || y.needs}
 	t.pool.Add(z.Data, x.Data, y.Data)
 	if t.records(z) {
 		o := t.slabs.residual.next()

@@ -51,6 +51,8 @@ type Tape struct {
 	off, quiet bool
 	done       bool // Backward has run
 	recompute  bool
+	dropping   bool
+	dropKey    uint64
 
 	acts    arena    // activations
 	grads   recycler // gradients and scratch
@@ -111,7 +113,7 @@ func (t *Tape) Reset() {
 	s := &t.slabs
 	s.embed.n, s.norm.n, s.linear.n, s.rope.n, s.attention.n = 0, 0, 0, 0, 0
 	s.gated.n, s.residual.n, s.gather.n, s.head.n, s.checkpoint.n = 0, 0, 0, 0, 0
-	t.done = false
+	t.done, t.dropping = false, false
 	t.epoch++
 }
 
