@@ -11,6 +11,7 @@ type addedTokens struct {
 	tokens     []AddedToken
 	ids        map[string]int32
 	index      map[int32]int // id -> position in tokens
+	shown      []string      // what Decode prints, parallel to tokens: the form that is looked for
 	raw        *trie         // of tokens looked for in the original text
 	normalized *trie         // of those looked for in the normalized text
 }
@@ -43,6 +44,7 @@ func newAddedTokens(tokens []AddedToken, m *bpe, n normalizer) (addedTokens, err
 		a.index[tok.ID] = i
 		if !tok.Normalized {
 			a.raw.insert(tok.Content, int32(i))
+			a.shown = append(a.shown, tok.Content)
 			continue
 		}
 		content := tok.Content
@@ -53,6 +55,7 @@ func newAddedTokens(tokens []AddedToken, m *bpe, n normalizer) (addedTokens, err
 			}
 			content = p.text
 		}
+		a.shown = append(a.shown, content)
 		if content != "" {
 			a.normalized.insert(content, int32(i))
 		}
@@ -65,6 +68,12 @@ func (a *addedTokens) byID(id int32) *AddedToken {
 		return &a.tokens[i]
 	}
 	return nil
+}
+
+// isSpecialText reports whether s is the text of a special token.
+func (a *addedTokens) isSpecialText(s string) bool {
+	id, ok := a.ids[s]
+	return ok && a.tokens[a.index[id]].Special
 }
 
 // cut goes through p from left to right, the longest match first at each place, and hands the added tokens to

@@ -10,13 +10,19 @@ import (
 
 // Decode returns the text of ids. Ids that are no token are left out, and so are special tokens if skipSpecial. Bytes
 // that do not make up UTF-8 become U+FFFD.
+//
+// An added token that is subject to normalization is printed in its normalized form, and if that is not its own text it
+// is not left out either ("▁<s>" where the normalizer prepends ▁): so does Hugging Face tokenizers.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	tokens := make([]string, 0, len(ids))
 	for _, id := range ids {
-		if skipSpecial && t.IsSpecial(id) {
+		if i, ok := t.added.index[id]; ok {
+			if s := t.added.shown[i]; !skipSpecial || !t.added.isSpecialText(s) {
+				tokens = append(tokens, s)
+			}
 			continue
 		}
-		if s, ok := t.Token(id); ok {
+		if s, ok := t.model.token(id); ok {
 			tokens = append(tokens, s)
 		}
 	}

@@ -91,7 +91,7 @@ func (pp *postProcessor) wrap(e Encoding) Encoding {
 
 // trim takes the spaces off the offsets. A token's spaces are counted in characters and taken off as bytes, as
 // Hugging Face tokenizers does: it matters only for added tokens that begin or end with white space beyond ASCII.
-func (t *Tokenizer) trim(e *encoder) {
+func (t *Tokenizer) trim(e *encoder, original string) {
 	blank := func(r rune) bool { return r == byteAlphabet[' '] || unicode.IsSpace(r) }
 	for i, id := range e.ids {
 		text, _ := t.Token(id)
@@ -118,6 +118,11 @@ func (t *Tokenizer) trim(e *encoder) {
 		}
 		if trail > 0 && o[1] >= trail {
 			o[1] = max(o[1]-trail, o[0])
+		}
+		for k, at := range o { // inside a character, they go to its beginning
+			if at < len(original) {
+				o[k], _ = charAround(original, at)
+			}
 		}
 	}
 }

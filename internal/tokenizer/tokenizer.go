@@ -53,7 +53,7 @@ func (t *Tokenizer) Encode(text string, o EncodeOptions) Encoding {
 		return Encoding{Err: e.err}
 	}
 	if t.post.trimOffsets {
-		t.trim(&e)
+		t.trim(&e, text)
 	}
 	enc := Encoding{IDs: e.ids, Offsets: e.offsets}
 	if o.AddSpecial {
