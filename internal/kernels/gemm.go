@@ -68,6 +68,7 @@ const (
 	packedB     bKind = iota // B(k,j) = W[j,k], panels over j: B(k,j) at (j/16)·K·16 + k·16 + j%16
 	transposedB              // B(k,j) = W[k,j], panels over k: B(k,j) at (k/16)·ldb·16 + j·16 + k%16
 	rowsB                    // B(k,j) at k·ldb + j
+	columnsB                 // B(k,j) at j·ldb + k
 )
 
 // gemmArgs is one product c[m,n] (+)= A[m,k] B[k,n], A(i,k) = a[i·rowStride + k·colStride], c row-major with stride

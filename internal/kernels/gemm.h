@@ -143,6 +143,8 @@ static void NAME(fill)(float *dst, const float *bf, const uint16_t *bh, long ldb
 			else
 				transpose16(dst + l * 16, 16, bf + at, 16, cols, 16);
 		}
+	} else if (kind == 3) {
+		for (long l = 0; l < k; l += 16) transpose16(dst + l * 16, 16, bf + p * 16 * ldb + k0 + l, ldb, cols, k - l);
 	} else {
 		const float *s = bf + k0 * ldb + p * 16;
 		for (long l = 0; l < k; l++) v_store(dst + l * 16, v_loadn(s + l * ldb, cols));

@@ -42,8 +42,10 @@ func (g *gemmArgs) panel(b []float32, pi int) {
 				v = at((pi*g.k+k)*panelWidth + l)
 			case g.kind == transposedB:
 				v = at((k/panelWidth*g.ldb+j)*panelWidth + k%panelWidth)
-			default:
+			case g.kind == rowsB:
 				v = at(k*g.ldb + j)
+			default:
+				v = at(j*g.ldb + k)
 			}
 			b[k*panelWidth+l] = v
 		}
