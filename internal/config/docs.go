@@ -47,7 +47,7 @@ func (d Docs) JSON() []byte {
 // source of module (its name) under root.
 func ParseDocs(root, module string, into any) (Docs, error) {
 	docs := Docs{}
-	parsed := map[string]map[string]string{} // package folder -> Type.Field -> comment
+	parsed := map[string]map[string]string{} // package folder -> Type.Field or Type -> comment
 	var walk func(fields []*field) error
 	walk = func(fields []*field) error {
 		for _, f := range fields {
@@ -70,7 +70,14 @@ func ParseDocs(root, module string, into any) (Docs, error) {
 				}
 				parsed[dir] = comments
 			}
-			if c := parsed[dir][f.owner.Name()+"."+f.goName]; c != "" {
+			c := parsed[dir][f.owner.Name()+"."+f.goName]
+			if st, isStruct := structUnder(f.typ); c == "" && isStruct && st.PkgPath() == path {
+				c = parsed[dir][st.Name()] // A section without a comment of its own is what its type is.
+			}
+			if c == "" && strings.Contains(f.key, "[]") {
+				c = parsed[dir][f.owner.Name()] // As is a part of a list's element.
+			}
+			if c != "" {
 				docs[docKey(f)] = c
 			}
 		}
@@ -118,6 +125,9 @@ func parseComments(dir string) (map[string]string, error) {
 			return nil, fmt.Errorf("read comments: %w", err)
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
+			if g, ok := n.(*ast.GenDecl); ok && g.Tok == token.TYPE && len(g.Specs) == 1 {
+				out[g.Specs[0].(*ast.TypeSpec).Name.Name] = oneParagraph(g.Doc.Text())
+			}
 			ts, ok := n.(*ast.TypeSpec)
 			if !ok {
 				return true
@@ -153,6 +163,7 @@ func parseComments(dir string) (map[string]string, error) {
 
 // comment joins a field's comment above and beside it into one paragraph.
 func comment(f *ast.Field) string {
-	text := strings.TrimSpace(f.Doc.Text() + " " + f.Comment.Text())
-	return strings.Join(strings.Fields(text), " ")
+	return oneParagraph(f.Doc.Text() + " " + f.Comment.Text())
 }
+
+func oneParagraph(text string) string { return strings.Join(strings.Fields(text), " ") }
