@@ -220,24 +220,7 @@ func (in *interp) slice(of any, x *sliceExpr, s *scope, line int) any {
 		runes = []rune(str)
 		n = len(runes)
 	}
-	low, high := 0, n // where indexes are cut
-	if step < 0 {
-		low, high = -1, n-1
-	}
-	cut := func(i int, has bool, otherwise int) int {
-		if !has {
-			return otherwise
-		}
-		if i < 0 {
-			i = max(i+n, low)
-		}
-		return min(i, high)
-	}
-	if step > 0 {
-		start, stop = cut(start, hasStart, low), cut(stop, hasStop, high)
-	} else {
-		start, stop = cut(start, hasStart, high), cut(stop, hasStop, low)
-	}
+	start, stop = sliceBounds(n, step, start, stop, hasStart, hasStop)
 	if isText && step == 1 {
 		return likeOf(of, string(runes[start:max(start, stop)]))
 	}
@@ -259,4 +242,25 @@ func (in *interp) slice(of any, x *sliceExpr, s *scope, line int) any {
 		return likeOf(of, string(pickedRunes))
 	}
 	return likeList(of, picked)
+}
+
+// sliceBounds resolves the ends of a slice of n items: negative ones count from the end, all are cut to the range.
+func sliceBounds(n, step, start, stop int, hasStart, hasStop bool) (from, to int) {
+	low, high := 0, n
+	if step < 0 {
+		low, high = -1, n-1
+	}
+	cut := func(i int, has bool, otherwise int) int {
+		if !has {
+			return otherwise
+		}
+		if i < 0 {
+			i = max(i+n, low)
+		}
+		return min(i, high)
+	}
+	if step > 0 {
+		return cut(start, hasStart, low), cut(stop, hasStop, high)
+	}
+	return cut(start, hasStart, high), cut(stop, hasStop, low)
 }
