@@ -417,9 +417,12 @@ func TestMessageWeights(t *testing.T) {
 		return chat.Message{Role: role, Content: content, Fields: chat.Object{{Key: "role", Value: role}, {Key: "content", Value: content}, {Key: key, Value: v}}}
 	}
 	d := Demonstration{Conversation: []chat.Message{
-		{Role: "user", Content: "one"}, weighted("assistant", "two", "weight", 0),
-		{Role: "user", Content: "three"}, weighted("assistant", "four", "weight", 0.5),
-		{Role: "user", Content: "five"}, {Role: "assistant", Content: "six"},
+		{Role: "user", Content: "one"},
+		weighted("assistant", "two", "weight", 0),
+		{Role: "user", Content: "three"},
+		weighted("assistant", "four", "weight", 0.5),
+		{Role: "user", Content: "five"},
+		{Role: "assistant", Content: "six"},
 	}}
 	for name, template := range map[string]string{"grown": smolTemplate, "marked": training} {
 		s, err := encoder(t, template, LossAnswers).Segments(d)
