@@ -59,7 +59,7 @@ func (l literal) cuts(text string) ([]cut, error) {
 }
 
 // regexTime bounds how long a file's own expression may search one text.
-const regexTime = 20 * time.Second
+const regexTime = 5 * time.Second
 
 // regex matches an expression that no scanner is known for.
 type regex struct{ re *regexp2.Regexp }
