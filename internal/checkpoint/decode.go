@@ -37,7 +37,7 @@ func (t *stored) bf16s() ([]uint16, error) {
 		v := make([]uint16, len(f))
 		for i, x := range f {
 			v[i] = ToBFloat16(x)
-			if math.IsInf(float64(BFloat16(v[i])), 0) && !math.IsInf(float64(x), 0) {
+			if v[i]&0x7fff == 0x7f80 && !math.IsInf(float64(x), 0) {
 				return nil, t.naming(fmt.Errorf("element %d, %g, is beyond the range of bfloat16", i, x))
 			}
 		}

@@ -62,10 +62,7 @@ func (f *fetcher) hub(ctx context.Context, h hubRef) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Join(root, "refs"), 0o755); err != nil {
-		return "", fmt.Errorf("write cache %s: %w", root, cause(err))
-	}
-	if err := writeFileAtomic(filepath.Join(root, "refs", h.revision), []byte(commit+"\n")); err != nil {
+	if err := writeNote(filepath.Join(root, "refs", h.revision), commit+"\n"); err != nil {
 		return "", err
 	}
 	if p, ok := cached(root, commit, h.file); ok {
@@ -87,10 +84,23 @@ func (f *fetcher) hub(ctx context.Context, h hubRef) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Join(root, "whole"), 0o755); err != nil {
-		return "", fmt.Errorf("write cache %s: %w", root, cause(err))
+	return filepath.Join(dir, single), writeNote(filepath.Join(root, "whole", commit), single)
+}
+
+// writeNote writes a small file of the cache, which other processes may be writing at the same time.
+func writeNote(name, text string) error {
+	dir := filepath.Dir(name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write %s: %w", name, cause(err))
 	}
-	return filepath.Join(dir, single), writeFileAtomic(filepath.Join(root, "whole", commit), []byte(single))
+	f, err := os.CreateTemp(dir, ".*.tmp")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, cause(err))
+	}
+	return writeAs(f, name, func(w io.Writer) error {
+		_, err := io.WriteString(w, text)
+		return err
+	})
 }
 
 // cached returns the path of a file, or of a repository all of which is there.

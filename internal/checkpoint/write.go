@@ -180,16 +180,19 @@ func appendValue(b []byte, d DType, x float32) ([]byte, error) {
 	}
 }
 
-// writeAtomic writes a file that is either whole or absent.
-func writeAtomic(path string, write func(io.Writer) error) (err error) {
+// writeAtomic writes a file that is either whole or absent. The temporary name is always the same, so that what a killed
+// process leaves behind is overwritten by the next; two processes must not write the same file.
+func writeAtomic(path string, write func(io.Writer) error) error {
 	dir, name := filepath.Split(path)
-	if dir == "" {
-		dir = "."
-	}
-	f, err := os.CreateTemp(dir, "."+name+".tmp-*")
+	f, err := os.OpenFile(filepath.Join(dir, "."+name+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, cause(err))
 	}
+	return writeAs(f, path, write)
+}
+
+// writeAs writes the open temporary file f and renames it to path.
+func writeAs(f *os.File, path string, write func(io.Writer) error) (err error) {
 	defer func() {
 		if err != nil {
 			_ = f.Close()
@@ -204,9 +207,6 @@ func writeAtomic(path string, write func(io.Writer) error) (err error) {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
 	if err := f.Sync(); err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func writeAtomic(path string, write func(io.Writer) error) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(filepath.Dir(path))
 }
 
 // writeFileAtomic is writeAtomic of bytes at hand.

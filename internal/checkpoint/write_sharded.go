@@ -79,13 +79,16 @@ func removeWeights(dir string, keep []string) error {
 	}
 	for _, e := range entries {
 		n := e.Name()
+		if tmp, ok := strings.CutSuffix(n, ".tmp"); ok { // of a writer that was killed
+			n = strings.TrimPrefix(tmp, ".")
+		}
 		ours := n == weightsFile || n == indexFile ||
 			strings.HasPrefix(n, "model-") && strings.Contains(n, "-of-") && strings.HasSuffix(n, ".safetensors")
-		if !ours || slices.Contains(keep, n) {
+		if !ours || slices.Contains(keep, e.Name()) {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, n)); err != nil {
-			return fmt.Errorf("remove %s: %w", filepath.Join(dir, n), cause(err))
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("remove %s: %w", filepath.Join(dir, e.Name()), cause(err))
 		}
 	}
 	return nil

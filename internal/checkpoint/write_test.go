@@ -132,10 +132,18 @@ func TestFolderRoundTrip(t *testing.T) {
 	if ours.Metadata["total_size"] != theirs.Metadata["total_size"] || ours.Metadata["total_parameters"] != theirs.Metadata["total_parameters"] {
 		t.Errorf("index metadata %v, want %v", ours.Metadata, theirs.Metadata)
 	}
-	// Written again in one piece: the shards must be gone.
+	// Written again in one piece: the shards, and what a killed writer left, must be gone.
 	f.ShardBytes = 0
+	for _, name := range []string{".model-00001-of-00009.safetensors.tmp", ".model.safetensors.tmp", ".config.json.tmp"} {
+		if err := os.WriteFile(filepath.Join(out, name), []byte("half"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := f.Write(out); err != nil {
 		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(out, ".*.tmp")); len(left) > 0 {
+		t.Errorf("temporary files are left: %q", left)
 	}
 	left, _ := filepath.Glob(filepath.Join(out, "model*"))
 	if len(left) != 1 || mustRead(t, left[0]) != mustRead(t, filepath.Join(dir, "model.safetensors")) {
