@@ -44,12 +44,7 @@ func (s *Store) AddLabelled(ctx context.Context, list []Labelled) (Ingested, err
 func (s *Store) ingest(ctx context.Context, next func() (Labelled, error)) (Ingested, error) {
 	var res Ingested
 	sessions := map[string]*Session{}
-	err := s.tx(ctx, func(tx *sql.Tx) error {
-		ins, err := newInserter(ctx, tx)
-		if err != nil {
-			return err
-		}
-		defer ins.close()
+	err := s.tx(ctx, func(tx *batch) error {
 		for {
 			l, err := next()
 			if errors.Is(err, io.EOF) {
@@ -58,7 +53,7 @@ func (s *Store) ingest(ctx context.Context, next func() (Labelled, error)) (Inge
 			if err != nil {
 				return err
 			}
-			if err := s.ingestOne(ctx, tx, ins, sessions, l, &res); err != nil {
+			if err := s.ingestOne(ctx, tx, sessions, l, &res); err != nil {
 				return fmt.Errorf("record %d: %w", len(res.Seqs), err)
 			}
 		}
@@ -69,7 +64,7 @@ func (s *Store) ingest(ctx context.Context, next func() (Labelled, error)) (Inge
 	return res, nil
 }
 
-func (s *Store) ingestOne(ctx context.Context, tx *sql.Tx, ins *inserter, sessions map[string]*Session, l Labelled, res *Ingested) error {
+func (s *Store) ingestOne(ctx context.Context, tx *batch, sessions map[string]*Session, l Labelled, res *Ingested) error {
 	if l.Decision != nil {
 		if l.Annotator == "" {
 			return errors.New("a judgement without a name of who made it")
@@ -80,14 +75,14 @@ func (s *Store) ingestOne(ctx context.Context, tx *sql.Tx, ins *inserter, sessio
 	}
 	given := l.Item.Answers
 	l.Item.Answers = canonical(given)
-	if err := ins.add(ctx, l.Item, &res.Added); err != nil {
+	if err := addItem(ctx, tx, l.Item, &res.Added); err != nil {
 		return err
 	}
 	seq := res.Seqs[len(res.Seqs)-1]
 	if l.Decision == nil || seq == 0 {
 		return nil
 	}
-	stored, err := scanItem(tx.QueryRowContext(ctx, `SELECT `+itemColumns+` FROM items i WHERE i.seq = ?`, seq))
+	stored, err := scanItem(tx.row(ctx, `SELECT `+itemColumns+` FROM items i WHERE i.seq = ?`, seq))
 	if err != nil {
 		return err
 	}
@@ -97,7 +92,7 @@ func (s *Store) ingestOne(ctx context.Context, tx *sql.Tx, ins *inserter, sessio
 		text := given[i].String()
 		d.Ranking = append(d.Ranking, slices.IndexFunc(stored.Answers, func(a Answer) bool { return a.String() == text }))
 	}
-	now, err := scanEvent(tx.QueryRowContext(ctx, `SELECT `+eventColumns+` FROM actions a JOIN events e ON e.id = a.event
+	now, err := scanEvent(tx.row(ctx, `SELECT `+eventColumns+` FROM actions a JOIN events e ON e.id = a.event
 		WHERE a.item = ? AND a.kind = 'judge' AND a.undone = 0 AND a.annotator = ? ORDER BY a.at DESC, a.event DESC LIMIT 1`, seq, l.Annotator))
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err

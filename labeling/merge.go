@@ -2,7 +2,6 @@ package labeling
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 )
 
@@ -16,7 +15,7 @@ type Merged struct {
 // result does not depend on the order of merges, except for the places in the queue. src is not changed.
 func (s *Store) Merge(ctx context.Context, src *Store) (Merged, error) {
 	var m Merged
-	err := s.tx(ctx, func(tx *sql.Tx) error {
+	err := s.tx(ctx, func(tx *batch) error {
 		m = Merged{}
 		seqs, err := mergeItems(ctx, tx, src, &m)
 		if err != nil {
@@ -39,12 +38,7 @@ type merged struct {
 	answer []int
 }
 
-func mergeItems(ctx context.Context, tx *sql.Tx, src *Store, m *Merged) (map[int64]merged, error) {
-	ins, err := newInserter(ctx, tx)
-	if err != nil {
-		return nil, err
-	}
-	defer ins.close()
+func mergeItems(ctx context.Context, tx *batch, src *Store, m *Merged) (map[int64]merged, error) {
 	rows, err := src.db.QueryContext(ctx, `SELECT `+itemColumns+` FROM items i ORDER BY i.seq`)
 	if err != nil {
 		return nil, err
@@ -57,13 +51,13 @@ func mergeItems(ctx context.Context, tx *sql.Tx, src *Store, m *Merged) (map[int
 			return nil, err
 		}
 		var res Added
-		if err := ins.add(ctx, it, &res); err != nil {
+		if err := addItem(ctx, tx, it, &res); err != nil {
 			return nil, fmt.Errorf("item %d: %w", it.Seq, err)
 		}
 		to := merged{seq: res.Seqs[0]}
 		here := it
 		if res.New == 0 {
-			if here, err = scanItem(tx.QueryRowContext(ctx, `SELECT `+itemColumns+` FROM items i WHERE i.seq = ?`, to.seq)); err != nil {
+			if here, err = scanItem(tx.row(ctx, `SELECT `+itemColumns+` FROM items i WHERE i.seq = ?`, to.seq)); err != nil {
 				return nil, err
 			}
 		}
@@ -82,7 +76,7 @@ func mergeItems(ctx context.Context, tx *sql.Tx, src *Store, m *Merged) (map[int
 	return seqs, rows.Err()
 }
 
-func mergeSessions(ctx context.Context, tx *sql.Tx, src *Store) error {
+func mergeSessions(ctx context.Context, tx *batch, src *Store) error {
 	rows, err := src.db.QueryContext(ctx, `SELECT id, annotator, seed, origin, started FROM sessions ORDER BY started, id`)
 	if err != nil {
 		return err
@@ -94,7 +88,7 @@ func mergeSessions(ctx context.Context, tx *sql.Tx, src *Store) error {
 		if err := rows.Scan(&id, &annotator, &seed, &origin, &started); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO sessions (id, annotator, seed, origin, started) VALUES (?, ?, ?, ?, ?)`,
+		if _, err := tx.exec(ctx, `INSERT OR IGNORE INTO sessions (id, annotator, seed, origin, started) VALUES (?, ?, ?, ?, ?)`,
 			id, annotator, seed, origin, started); err != nil {
 			return err
 		}
@@ -102,7 +96,7 @@ func mergeSessions(ctx context.Context, tx *sql.Tx, src *Store) error {
 	return rows.Err()
 }
 
-func mergeEvents(ctx context.Context, tx *sql.Tx, src *Store, seqs map[int64]merged, m *Merged) error {
+func mergeEvents(ctx context.Context, tx *batch, src *Store, seqs map[int64]merged, m *Merged) error {
 	rows, err := src.db.QueryContext(ctx, `SELECT `+eventColumns+` FROM events e ORDER BY e.at, e.session, e.n`)
 	if err != nil {
 		return err
@@ -114,7 +108,7 @@ func mergeEvents(ctx context.Context, tx *sql.Tx, src *Store, seqs map[int64]mer
 			return err
 		}
 		var known int
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM events WHERE session = ? AND n = ?`, e.Session, e.N).Scan(&known); err != nil {
+		if err := tx.row(ctx, `SELECT count(*) FROM events WHERE session = ? AND n = ?`, e.Session, e.N).Scan(&known); err != nil {
 			return err
 		}
 		if known > 0 {

@@ -47,7 +47,7 @@ func (ss *Session) Progress(ctx context.Context) (Progress, error) {
 // decided says whether anyone's judgement of an item is in force.
 func (ss *Session) decided(ctx context.Context, item int64) (bool, error) {
 	var yes bool
-	err := ss.s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM actions WHERE item = ? AND kind = 'judge' AND undone = 0)`, item).Scan(&yes)
+	err := ss.s.db.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM undecided WHERE item = ?)`, item).Scan(&yes)
 	return yes, err
 }
 

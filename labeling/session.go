@@ -132,25 +132,32 @@ func (ss *Session) inForce(ctx context.Context, seq int64, k Kind) (*Event, erro
 	return &e, nil
 }
 
-// open is the condition that an item of the queue is this person's to judge: they have not, and fewer than overlap others have.
-const open = `i.mode = 'compare'
-	AND NOT EXISTS (SELECT 1 FROM actions a WHERE a.item = i.seq AND a.kind = 'judge' AND a.undone = 0 AND a.annotator = :who)
-	AND (SELECT count(DISTINCT a.annotator) FROM actions a WHERE a.item = i.seq AND a.kind = 'judge' AND a.undone = 0) < :overlap`
-
-const putOff = `EXISTS (SELECT 1 FROM actions a WHERE a.item = i.seq AND a.kind = 'later' AND a.undone = 0 AND a.annotator = :who)`
+// A queue says which items are still this person's to judge: with an overlap of one those that nobody has, else those that
+// they have not and fewer than overlap others have. i is the item; the first is a look-up (CROSS JOIN
+// keeps SQLite from starting at the items), the second looks at each item.
+const (
+	firstOpinion = `undecided u CROSS JOIN items i ON i.seq = u.item WHERE i.mode = 'compare'`
+	moreOpinions = `items i WHERE i.mode = 'compare'
+		AND NOT EXISTS (SELECT 1 FROM actions a WHERE a.item = i.seq AND a.kind = 'judge' AND a.undone = 0 AND a.annotator = :who)
+		AND (SELECT count(DISTINCT a.annotator) FROM actions a WHERE a.item = i.seq AND a.kind = 'judge' AND a.undone = 0) < :overlap`
+	putOff = `(SELECT max(a.at) FROM actions a WHERE a.item = i.seq AND a.kind = 'later' AND a.undone = 0 AND a.annotator = :who)`
+)
 
 // Next is the first item to judge after place `after`, going round to the start of the queue, then the items put off, oldest
 // first. It is nil when there is none.
 func (ss *Session) Next(ctx context.Context, after int64) (*Task, error) {
+	queue, place := firstOpinion, "u.item"
+	if ss.overlap > 1 {
+		queue, place = moreOpinions, "i.seq"
+	}
 	args := []any{sql.Named("who", ss.annotator), sql.Named("overlap", ss.overlap), sql.Named("after", after)}
 	var seq int64
 	for _, q := range []string{
-		`SELECT i.seq FROM items i WHERE i.seq > :after AND ` + open + ` AND NOT ` + putOff + ` ORDER BY i.seq LIMIT 1`,
-		`SELECT i.seq FROM items i WHERE i.seq <= :after AND ` + open + ` AND NOT ` + putOff + ` ORDER BY i.seq LIMIT 1`,
-		`SELECT l.item FROM actions l JOIN items i ON i.seq = l.item WHERE l.kind = 'later' AND l.undone = 0 AND l.annotator = :who
-			AND ` + open + ` GROUP BY l.item ORDER BY max(l.at) LIMIT 1`,
+		queue + ` AND ` + place + ` > :after AND ` + putOff + ` IS NULL ORDER BY ` + place,
+		queue + ` AND ` + place + ` <= :after AND ` + putOff + ` IS NULL ORDER BY ` + place,
+		queue + ` AND ` + putOff + ` IS NOT NULL ORDER BY ` + putOff,
 	} {
-		err := ss.s.db.QueryRowContext(ctx, q, args...).Scan(&seq)
+		err := ss.s.db.QueryRowContext(ctx, `SELECT i.seq FROM `+q+` LIMIT 1`, args...).Scan(&seq)
 		if err == nil {
 			return ss.Task(ctx, seq)
 		}
@@ -227,8 +234,8 @@ func (ss *Session) Redo(ctx context.Context) (*Event, error) {
 func (ss *Session) turn(ctx context.Context, kind Kind, query string) (*Event, error) {
 	var act *Event
 	n := ss.ref.N
-	err := ss.s.tx(ctx, func(tx *sql.Tx) error {
-		e, err := scanEvent(tx.QueryRowContext(ctx, query, ss.annotator))
+	err := ss.s.tx(ctx, func(tx *batch) error {
+		e, err := scanEvent(tx.row(ctx, query, ss.annotator))
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -248,7 +255,7 @@ func (ss *Session) turn(ctx context.Context, kind Kind, query string) (*Event, e
 
 func (ss *Session) write(ctx context.Context, e Event) (Event, error) {
 	n := ss.ref.N
-	err := ss.s.tx(ctx, func(tx *sql.Tx) (err error) {
+	err := ss.s.tx(ctx, func(tx *batch) (err error) {
 		n, e.At, err = ss.insert(ctx, tx, e)
 		return err
 	})
@@ -262,15 +269,15 @@ func (ss *Session) write(ctx context.Context, e Event) (Event, error) {
 
 // insert appends an event of this session and returns its number and time. The caller keeps the number once the transaction
 // is committed.
-func (ss *Session) insert(ctx context.Context, tx *sql.Tx, e Event) (int, time.Time, error) {
+func (ss *Session) insert(ctx context.Context, tx *batch, e Event) (int, time.Time, error) {
 	var last int64
-	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(at), 0) FROM events`).Scan(&last); err != nil {
+	if err := tx.row(ctx, `SELECT coalesce(max(at), 0) FROM events`).Scan(&last); err != nil {
 		return 0, time.Time{}, err
 	}
 	now := ss.now().UnixMicro()
 	at := max(now, last+1)
 	if ss.ref.N == 0 {
-		_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO sessions (id, annotator, seed, origin, started) VALUES (?, ?, ?, ?, ?)`,
+		_, err := tx.exec(ctx, `INSERT OR IGNORE INTO sessions (id, annotator, seed, origin, started) VALUES (?, ?, ?, ?, ?)`,
 			ss.ref.Session, ss.annotator, strconv.FormatUint(ss.seed, 10), ss.origin, now)
 		if err != nil {
 			return 0, time.Time{}, err
@@ -280,7 +287,7 @@ func (ss *Session) insert(ctx context.Context, tx *sql.Tx, e Event) (int, time.T
 	return e.N, e.At, insertEvent(ctx, tx, e)
 }
 
-func insertEvent(ctx context.Context, tx *sql.Tx, e Event) error {
+func insertEvent(ctx context.Context, tx *batch, e Event) error {
 	text := make([]string, 3)
 	for i, v := range []any{append([]int{}, e.Shown...), append([]int{}, e.Ranking...), e.Data} {
 		b, err := marshal(v)
@@ -289,7 +296,7 @@ func insertEvent(ctx context.Context, tx *sql.Tx, e Event) error {
 		}
 		text[i] = string(b)
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO events (session, n, at, annotator, kind, item, shown, choice, ranking, strength, margin, ms, data, target_session, target_n)
+	_, err := tx.exec(ctx, `INSERT INTO events (session, n, at, annotator, kind, item, shown, choice, ranking, strength, margin, ms, data, target_session, target_n)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		e.Session, e.N, e.At.UnixMicro(), e.Annotator, string(e.Kind), e.Item, text[0], string(e.Choice), text[1], e.Strength, e.Margin,
 		e.Elapsed.Milliseconds(), text[2], e.Target.Session, e.Target.N)

@@ -126,15 +126,10 @@ type Added struct {
 // AddItems appends items to the queue in one transaction. Items already there (by content hash) stay as they are.
 func (s *Store) AddItems(ctx context.Context, items []Item) (Added, error) {
 	var res Added
-	err := s.tx(ctx, func(tx *sql.Tx) error {
-		ins, err := newInserter(ctx, tx)
-		if err != nil {
-			return err
-		}
-		defer ins.close()
+	err := s.tx(ctx, func(tx *batch) error {
 		res = Added{}
 		for i, it := range items {
-			if err := ins.add(ctx, it, &res); err != nil {
+			if err := addItem(ctx, tx, it, &res); err != nil {
 				return fmt.Errorf("item %d: %w", i, err)
 			}
 		}
@@ -146,28 +141,8 @@ func (s *Store) AddItems(ctx context.Context, items []Item) (Added, error) {
 	return res, nil
 }
 
-// inserter adds items within one transaction.
-type inserter struct{ find, insert *sql.Stmt }
-
-func newInserter(ctx context.Context, tx *sql.Tx) (*inserter, error) {
-	find, err := tx.PrepareContext(ctx, `SELECT seq FROM items WHERE hash = ?`)
-	if err != nil {
-		return nil, err
-	}
-	insert, err := tx.PrepareContext(ctx, `INSERT INTO items (hash, mode, grp, prompt, answers, tags, meta) VALUES (?, ?, ?, ?, ?, ?, ?)`)
-	if err != nil {
-		return nil, errors.Join(err, find.Close())
-	}
-	return &inserter{find, insert}, nil
-}
-
-func (in *inserter) close() {
-	// The transaction closes its statements anyway; an error here has nothing to say.
-	_ = in.find.Close()
-	_ = in.insert.Close()
-}
-
-func (in *inserter) add(ctx context.Context, it Item, res *Added) error {
+// addItem adds one item within a transaction.
+func addItem(ctx context.Context, tx *batch, it Item, res *Added) error {
 	switch err := it.check(); {
 	case errors.Is(err, ErrSame):
 		res.Same++
@@ -178,7 +153,7 @@ func (in *inserter) add(ctx context.Context, it Item, res *Added) error {
 	}
 	hash := it.ContentHash()
 	var seq int64
-	switch err := in.find.QueryRowContext(ctx, hash).Scan(&seq); {
+	switch err := tx.row(ctx, `SELECT seq FROM items WHERE hash = ?`, hash).Scan(&seq); {
 	case err == nil:
 		res.Existing++
 		res.Seqs = append(res.Seqs, seq)
@@ -202,7 +177,8 @@ func (in *inserter) add(ctx context.Context, it Item, res *Added) error {
 	if len(it.Meta) > 0 {
 		meta = string(it.Meta)
 	}
-	r, err := in.insert.ExecContext(ctx, hash, string(it.mode()), it.Group, string(prompt), string(answers), string(tags), meta)
+	r, err := tx.exec(ctx, `INSERT INTO items (hash, mode, grp, prompt, answers, tags, meta) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		hash, string(it.mode()), it.Group, string(prompt), string(answers), string(tags), meta)
 	if err != nil {
 		return err
 	}
@@ -223,11 +199,11 @@ func (s *Store) Item(ctx context.Context, seq int64) (Item, error) {
 	return it, err
 }
 
-// Count is the number of items and of those that anyone has decided.
+// Count is the number of items and of those that anyone has decided. Items are never deleted, so the last place is their number.
 func (s *Store) Count(ctx context.Context) (items, decided int, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM items),
-		(SELECT count(DISTINCT item) FROM actions WHERE kind = 'judge' AND undone = 0)`).Scan(&items, &decided)
-	return items, decided, err
+	var undecided int
+	err = s.db.QueryRowContext(ctx, `SELECT (SELECT coalesce(max(seq), 0) FROM items), (SELECT count(*) FROM undecided)`).Scan(&items, &undecided)
+	return items, items - undecided, err
 }
 
 const itemColumns = `i.seq, i.hash, i.mode, i.grp, i.prompt, i.answers, i.tags, i.meta`
@@ -258,12 +234,13 @@ func scanItem(row scanner, more ...any) (Item, error) {
 }
 
 // tx runs fn in one immediate transaction.
-func (s *Store) tx(ctx context.Context, fn func(*sql.Tx) error) error {
+func (s *Store) tx(ctx context.Context, fn func(*batch) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if err := fn(tx); err != nil {
+	b := &batch{tx: tx, stmts: map[string]*sql.Stmt{}}
+	if err := fn(b); err != nil {
 		if rb := tx.Rollback(); rb != nil && !errors.Is(rb, sql.ErrTxDone) {
 			return errors.Join(err, rb)
 		}
@@ -271,3 +248,42 @@ func (s *Store) tx(ctx context.Context, fn func(*sql.Tx) error) error {
 	}
 	return tx.Commit()
 }
+
+// batch is a transaction that prepares each statement once: reading the same SQL again is most of the cost of a row. The
+// statements are closed with the transaction.
+type batch struct {
+	tx    *sql.Tx
+	stmts map[string]*sql.Stmt
+}
+
+func (b *batch) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	if st := b.stmts[query]; st != nil {
+		return st, nil
+	}
+	st, err := b.tx.PrepareContext(ctx, query)
+	if err == nil {
+		b.stmts[query] = st
+	}
+	return st, err
+}
+
+func (b *batch) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	st, err := b.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return st.ExecContext(ctx, args...)
+}
+
+func (b *batch) row(ctx context.Context, query string, args ...any) scanner {
+	st, err := b.prepare(ctx, query)
+	if err != nil {
+		return broken{err}
+	}
+	return st.QueryRowContext(ctx, args...)
+}
+
+// broken is the row of a query that could not be prepared.
+type broken struct{ err error }
+
+func (b broken) Scan(...any) error { return b.err }

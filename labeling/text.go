@@ -166,6 +166,10 @@ func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) stri
 		}
 		if s[i] == '\t' {
 			run.WriteString(strings.Repeat(" ", w))
+			if i+1 < r.to && s[i+1] >= 0x80 { // a mark must not join the space before it, which was a tab when measured
+				flush()
+				out.WriteString("\x1b[0m")
+			}
 		} else {
 			run.WriteString(s[i : i+size])
 		}
@@ -174,6 +178,9 @@ func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) stri
 	}
 	flush()
 	if pad && col < width {
+		if r.to > r.from && s[r.to-1] >= 0x80 {
+			out.WriteString("\x1b[0m") // some letters would join the space after them into one cluster of another width
+		}
 		out.WriteString(strings.Repeat(" ", width-col))
 	}
 	return out.String()

@@ -319,6 +319,25 @@ func TestKeysCanBeBound(t *testing.T) {
 	}
 }
 
+// Keys in one message are keys one after the other; pasted text is text to a comment and nothing to the screen.
+func TestKeysInOneMessage(t *testing.T) {
+	s := screenStore(t)
+	b := newBench(t, s, 80, 24)
+	b.send(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("1=chmu")}) // two choices, then a comment being typed
+	if got := string(b.m.input.text); got != "hmu" || b.m.progress.Decided != 2 {
+		t.Errorf("comment %q after %d choices", got, b.m.progress.Decided)
+	}
+	b.send(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("see\n1=8\x1b[0m"), Paste: true})
+	b.press("enter")
+	if got := b.m.task.Note; got != "hmusee 1=8[0m" {
+		t.Errorf("note %q", got)
+	}
+	b.send(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("123"), Paste: true})
+	if b.m.progress.Decided != 2 {
+		t.Error("pasted text judged items")
+	}
+}
+
 // Whatever keys come, also while the store is busy, the screen is whole, and what it says is what the log says.
 func TestAnyKeysOnTheScreen(t *testing.T) {
 	dir, runs := t.TempDir(), 0

@@ -15,7 +15,15 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.MouseMsg:
 		m.mouse(msg)
 	case tea.KeyMsg:
-		cmd = m.key(msg)
+		if msg.Type == tea.KeyRunes && msg.Paste && m.input == nil {
+			m.status, m.tone = "pasted text is not taken for keys", quiet
+			break
+		}
+		// Keys typed faster than they are read arrive as one message; each counts, in its order.
+		keys := apart(msg)
+		if cmd = m.key(keys[0]); len(keys) > 1 {
+			m.waiting = append(m.waiting, keys[1:]...)
+		}
 	case started:
 		m.busy = false
 		if msg.err != nil {
@@ -36,6 +44,18 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	}
 	m.arrange()
 	return m, cmd
+}
+
+// apart splits a message of several runes into one for each key. Pasted text stays whole.
+func apart(msg tea.KeyMsg) []tea.KeyMsg {
+	if msg.Type != tea.KeyRunes || len(msg.Runes) < 2 || msg.Paste {
+		return []tea.KeyMsg{msg}
+	}
+	var out []tea.KeyMsg
+	for _, r := range msg.Runes {
+		out = append(out, tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}, Alt: msg.Alt})
+	}
+	return out
 }
 
 // fail says that something was not done.

@@ -59,6 +59,14 @@ CREATE INDEX actions_undo ON actions(annotator, undone, at);
 CREATE INDEX actions_at ON actions(annotator, at);
 CREATE INDEX actions_item ON actions(item, kind, undone, annotator, at);
 
+-- The items that nobody's judgement in force decides; derived too, so that the next item is found at once in any store.
+CREATE TABLE undecided (item INTEGER PRIMARY KEY) STRICT;
+
+-- +goose StatementBegin
+CREATE TRIGGER items_new AFTER INSERT ON items BEGIN
+  INSERT INTO undecided (item) VALUES (NEW.seq);
+END;
+-- +goose StatementEnd
 -- +goose StatementBegin
 CREATE TRIGGER events_act AFTER INSERT ON events WHEN NEW.kind NOT IN ('undo', 'redo') BEGIN
   INSERT INTO actions (event, annotator, item, kind, at, undone)
@@ -66,6 +74,10 @@ CREATE TRIGGER events_act AFTER INSERT ON events WHEN NEW.kind NOT IN ('undo', '
     SELECT CASE u.kind WHEN 'undo' THEN u.at ELSE 0 END FROM events u
     WHERE u.target_session = NEW.session AND u.target_n = NEW.n AND u.target_session <> ''
     ORDER BY u.at DESC, u.session DESC, u.n DESC LIMIT 1), 0));
+  DELETE FROM undecided WHERE item = NEW.item
+    AND EXISTS (SELECT 1 FROM actions a WHERE a.item = NEW.item AND a.kind = 'judge' AND a.undone = 0);
+  INSERT OR IGNORE INTO undecided (item) SELECT NEW.item
+    WHERE NOT EXISTS (SELECT 1 FROM actions a WHERE a.item = NEW.item AND a.kind = 'judge' AND a.undone = 0);
 END;
 -- +goose StatementEnd
 -- +goose StatementBegin
@@ -75,6 +87,10 @@ CREATE TRIGGER events_undo AFTER INSERT ON events WHEN NEW.kind IN ('undo', 'red
     WHERE u.target_session = NEW.target_session AND u.target_n = NEW.target_n AND u.target_session <> ''
     ORDER BY u.at DESC, u.session DESC, u.n DESC LIMIT 1)
   WHERE event = (SELECT id FROM events WHERE session = NEW.target_session AND n = NEW.target_n);
+  DELETE FROM undecided WHERE item = NEW.item
+    AND EXISTS (SELECT 1 FROM actions a WHERE a.item = NEW.item AND a.kind = 'judge' AND a.undone = 0);
+  INSERT OR IGNORE INTO undecided (item) SELECT NEW.item
+    WHERE NOT EXISTS (SELECT 1 FROM actions a WHERE a.item = NEW.item AND a.kind = 'judge' AND a.undone = 0);
 END;
 -- +goose StatementEnd
 

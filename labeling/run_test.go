@@ -1,0 +1,313 @@
+package labeling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/charmbracelet/x/vt"
+	"go.uber.org/goleak"
+)
+
+// terminal runs the whole program on an emulated screen.
+type terminal struct {
+	t    *testing.T
+	emu  *vt.SafeEmulator
+	keys *io.PipeWriter
+	done chan error
+}
+
+func startTerminal(ctx context.Context, t *testing.T, s *Store, w, h int, opt Options) *terminal {
+	t.Helper()
+	in, keys := io.Pipe()
+	emu := vt.NewSafeEmulator(w, h)
+	emu.Write([]byte("\x1b[20h")) // a newline begins a line, as a terminal's driver makes it
+	opt.Annotator, opt.In, opt.Out, opt.Width, opt.Height = "ann", in, emu, w, h
+	if opt.Environ == nil {
+		opt.Environ = []string{"TERM=xterm-256color"}
+	}
+	x := &terminal{t, emu, keys, make(chan error, 1)}
+	go func() { x.done <- Run(ctx, s, opt) }()
+	return x
+}
+
+func (x *terminal) screen() string {
+	lines := strings.Split(x.emu.String(), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " \r")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// await waits until the screen shows a text.
+func (x *terminal) await(text string) {
+	x.t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if strings.Contains(x.screen(), text) {
+			return
+		}
+	}
+	x.t.Fatalf("the screen never showed %q:\n%s", text, x.screen())
+}
+
+func (x *terminal) press(keys string) {
+	x.t.Helper()
+	if _, err := io.WriteString(x.keys, keys); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+func (x *terminal) end() error {
+	x.t.Helper()
+	select {
+	case err := <-x.done:
+		x.keys.Close()
+		return err
+	case <-time.After(10 * time.Second):
+		x.t.Fatal("the program does not end")
+		return nil
+	}
+}
+
+func TestProgramOnATerminal(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	s := openTest(t, filepath.Join(t.TempDir(), "l.db"))
+	defer s.Close()
+	addPairs(t, s, 100)
+	resize := make(chan [2]int)
+	x := startTerminal(context.Background(), t, s, 100, 30, Options{Seed: 3, Resize: resize})
+	x.await("item 1")
+	x.await("0 of 100")
+	x.press("1")
+	x.await("✓ 1 left much better")
+	x.await("question 2")
+	x.emu.Resize(80, 24)
+	resize <- [2]int{80, 24}
+	x.await("Upper · 1–4")
+	x.press("u")
+	x.await("undone: upper much better (item 1)")
+	x.await("question 1")
+	x.press(strings.Repeat("5=", 50)) // a hundred items, as fast as the keys come
+	x.await("Nothing is left to judge")
+	x.await("100 of 100")
+	x.press("q")
+	if err := x.end(); err != nil {
+		t.Fatal(err)
+	}
+	js, err := s.Judgements(context.Background())
+	if err != nil || len(js) != 100 {
+		t.Fatalf("%d judgements, %v", len(js), err)
+	}
+	// What was on the screen is what is in the export: 5 means that the answer shown lower is slightly better.
+	swapped := 0
+	for i, j := range js {
+		want := Win
+		if i%2 == 1 {
+			want = Tie
+		}
+		if j.Event.Choice != want || j.Item.Seq != int64(i+1) {
+			t.Fatalf("judgement %d is %+v", i, j.Event)
+		}
+		if want == Win && (j.Event.Ranking[0] != j.Event.Shown[1] || j.Event.Strength != Slightly) {
+			t.Fatalf("judgement %d: ranking %v of %v", i, j.Event.Ranking, j.Event.Shown)
+		}
+		swapped += j.Event.Shown[0]
+	}
+	// Sides are fair coins: 100 of them lie within 50 ± 20 with a chance of 1 - 4e-5 (and the seed is fixed).
+	if swapped < 30 || swapped > 70 {
+		t.Errorf("%d of 100 items were swapped", swapped)
+	}
+}
+
+// A second sitting finds the work of the first, undo included, and several may go on at once.
+func TestUndoAcrossSittings(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	s := openTest(t, filepath.Join(t.TempDir(), "l.db"))
+	defer s.Close()
+	addPairs(t, s, 5)
+	x := startTerminal(context.Background(), t, s, 80, 24, Options{})
+	x.await("item 1")
+	x.press("12q")
+	if err := x.end(); err != nil {
+		t.Fatal(err)
+	}
+	x = startTerminal(context.Background(), t, s, 80, 24, Options{})
+	x.await("item 3")
+	y := startTerminal(context.Background(), t, s, 120, 40, Options{Environ: []string{"NO_COLOR=1", "TERM=xterm"}})
+	y.await("item 3")
+	x.press("uu")
+	x.await("undone: upper much better (item 1)")
+	x.press("uu")
+	x.await("nothing left to undo")
+	y.press("8")
+	y.await("right much better")
+	x.press("rq")
+	y.press("q")
+	if err := errors.Join(x.end(), y.end()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCancelledContextEndsTheProgram(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	s := openTest(t, filepath.Join(t.TempDir(), "l.db"))
+	defer s.Close()
+	addPairs(t, s, 1)
+	for _, plain := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(context.Background())
+		x := startTerminal(ctx, t, s, 80, 24, Options{Plain: plain})
+		x.await("question 1")
+		cancel()
+		if err := x.end(); !errors.Is(err, context.Canceled) {
+			t.Errorf("plain %v: %v", plain, err)
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	s := openTest(t, filepath.Join(t.TempDir(), "l.db"))
+	defer s.Close()
+	addPairs(t, s, 3)
+	var out strings.Builder
+	in := strings.NewReader("zz\n8\nc it is\n=\nu\nu\nr\nu\n?\nx\n4\nb\nq\n")
+	err := Run(context.Background(), s, Options{Annotator: "ann", In: in, Out: &out, Environ: []string{"TERM=dumb"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"zz" means nothing here`, "Saved: second much better.", "Comment saved.", "Saved: tie.", "undone: tie (item 2).", "undone: comment (item 2).", "redone: comment (item 2)", "Nothing is left to judge."} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the output lacks %q", want)
+		}
+	}
+	if strings.Contains(out.String(), "\x1b") {
+		t.Error("escape codes on a dumb terminal")
+	}
+	js, err := s.Judgements(context.Background())
+	var got []string
+	for _, j := range js {
+		got = append(got, describe(j.Event, plainSides))
+	}
+	if want := "second much better|can't say|first slightly better"; err != nil || strings.Join(got, "|") != want {
+		t.Errorf("%v, %v; want %s", got, err, want)
+	}
+}
+
+// NO_COLOR takes the colours and leaves bold and underline; nothing else than the sixteen colours is ever used.
+func TestColours(t *testing.T) {
+	for _, env := range []string{"NO_COLOR=1", "TERM=xterm"} {
+		s := newTestStore(t)
+		addPairs(t, s, 1)
+		ss, _ := s.NewSession(SessionConfig{Annotator: "ann"})
+		m, err := newModel(context.Background(), ss, Options{Width: 80, Height: 24, Environ: []string{env}, Out: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Update(m.Init()())
+		m.Update(keyMsg("d"))
+		v := m.View()
+		colour := strings.Contains(v, "\x1b[1;4;34m") || strings.Contains(v, "36m")
+		if want := env != "NO_COLOR=1"; colour != want {
+			t.Errorf("%s: colour %v\n%q", env, colour, v)
+		}
+		if !strings.Contains(v, "\x1b[1;4") {
+			t.Errorf("%s: the differences are not marked", env)
+		}
+		if strings.Contains(v, "38;5;") || strings.Contains(v, "38;2;") {
+			t.Errorf("%s: more than sixteen colours", env)
+		}
+	}
+}
+
+// fill makes a store of n items of which the first `judged` are judged, in SQL since that is quicker; the triggers see it as
+// they see the program's own writes.
+func fill(tb testing.TB, path string, n, judged int) {
+	tb.Helper()
+	s := openTest(tb, path)
+	_, err := s.db.Exec(`
+		INSERT INTO items (hash, mode, grp, prompt, answers, tags, meta)
+		WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?1)
+		SELECT printf('%064d', i), 'compare', '', printf('"question %d, of some length, as questions are"', i),
+			printf('[{"text":"an answer %d of some length"},{"text":"another answer %d of some length"}]', i, i), '[]', '{}' FROM c;
+		INSERT INTO sessions VALUES ('s', 'ann', '1', 'tui', 0);
+		INSERT INTO events (session, n, at, annotator, kind, item, shown, choice, ranking, strength, ms, data, target_session, target_n)
+		SELECT 's', seq, seq, 'ann', 'judge', seq, '[0,1]', 'win', '[0,1]', 4, 9000, '{}', '', 0 FROM items WHERE seq <= ?2;`, n, judged)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if items, decided, err := s.Count(context.Background()); err != nil || items != n || decided != judged {
+		tb.Fatal(items, decided, err)
+	}
+	if err := s.Close(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// opening is the time from nothing to the first item on the screen.
+func opening(tb testing.TB, path string) time.Duration {
+	tb.Helper()
+	start := time.Now()
+	s, err := Open(context.Background(), path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer s.Close()
+	ss, err := s.NewSession(SessionConfig{Annotator: "ann"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m, err := newModel(context.Background(), ss, Options{Width: 100, Height: 30, Out: io.Discard})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m.Update(m.Init()())
+	if !strings.Contains(m.View(), "item ") && m.task != nil {
+		tb.Fatal(m.View())
+	}
+	return time.Since(start)
+}
+
+func TestOpensAtOnceWithAHundredThousandItems(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes large stores")
+	}
+	for _, judged := range []int{0, 100_000} {
+		path := filepath.Join(t.TempDir(), "l.db")
+		fill(t, path, 100_000, judged)
+		best := time.Hour
+		for range 3 { // the machine may be busy with something else
+			best = min(best, opening(t, path))
+		}
+		t.Logf("%d judged: %v", judged, best)
+		if best > 200*time.Millisecond {
+			t.Errorf("opening with %d of 100,000 items judged takes %v", judged, best)
+		}
+	}
+}
+
+// BenchmarkKey is a key from press to the next item, with 100,000 items half of them judged.
+func BenchmarkKey(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "l.db")
+	fill(b, path, 100_000, 50_000)
+	s := openTest(b, path)
+	defer s.Close()
+	ss, err := s.NewSession(SessionConfig{Annotator: "ann"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	m, err := newModel(context.Background(), ss, Options{Width: 100, Height: 30, Out: io.Discard})
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.Update(m.Init()())
+	for i := 0; b.Loop(); i++ {
+		_, cmd := m.Update(keyMsg(fmt.Sprint(1 + i%8)))
+		m.Update(cmd())
+		m.View()
+	}
+}
