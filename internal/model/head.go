@@ -44,7 +44,7 @@ func (m *Model) Logits(t *tensor.Tape, a *peft.Adapter, hidden *tensor.Tensor, r
 // Distribution summarises one row of Logits at a temperature: LogProb(logit/temperature) is the bits of LogProbs.
 func Distribution(logits []float32, temperature float32) Softmax {
 	scale := 1 / temperature
-	return Softmax{kernels.LogSumExp(logits, scale), scale}
+	return Softmax{kernels.LogSumExp(logits, scale, nil), scale}
 }
 
 // Softmax is the distribution of one row of logits.

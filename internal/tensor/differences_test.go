@@ -268,7 +268,46 @@ func operations() []operation {
 				return logProbs(scaled(0.8, z), []int{0, 1029, 1024, 3, 7})
 			},
 		},
+		{
+			// Only the hidden states are trained: no tile is computed again.
+			name: "logprobs frozen", sizes: []int{5 * 4},
+			run: func(t *Tape, leaf func(i, r, c int) *Tensor, _, _ [][]float32) []*Tensor {
+				logp, _ := t.LogProbs(leaf(0, 5, 4), matrix(frozenHead(), nil, 1030, 4), nil, []int32{0, 1029, 1024, 3, 7}, 0.8)
+				return []*Tensor{logp}
+			},
+			formula: func(in [][]float64) []float64 {
+				return logProbs(scaled(0.8, matmulT(in[0], widen(frozenHead()), 5, 1030, 4)), []int{0, 1029, 1024, 3, 7})[:5]
+			},
+		},
+		{
+			// The same rows at two temperatures, once with the entropy: gradients meet.
+			name: "logprobs twice", sizes: []int{5 * 4},
+			run: func(t *Tape, leaf func(i, r, c int) *Tensor, _, _ [][]float32) []*Tensor {
+				x, w := leaf(0, 5, 4), matrix(frozenHead(), nil, 1030, 4)
+				mild, _ := t.LogProbs(x, w, nil, []int32{0, 1029, 1024, 3, 7}, 0.3)
+				cold, entropy := t.LogProbs(x, w, nil, []int32{0, 1029, 1024, 3, 7}, 0.2)
+				warm, _ := t.LogProbs(x, w, nil, []int32{0, 1029, 1024, 3, 7}, 0.1)
+				return []*Tensor{cold, entropy, warm, mild}
+			},
+			formula: func(in [][]float64) []float64 {
+				z, targets := matmulT(in[0], widen(frozenHead()), 5, 1030, 4), []int{0, 1029, 1024, 3, 7}
+				out := append(logProbs(scaled(0.2, z), targets), logProbs(scaled(0.1, z), targets)[:5]...)
+				return append(out, logProbs(scaled(0.3, z), targets)[:5]...)
+			},
+		},
 	}
+}
+
+// frozenHead is a head [1030,4] whose second tile has far larger logits than the first.
+func frozenHead() []float32 {
+	draw, w := rng.New(6), make([]float32, 1030*4)
+	for i := range w {
+		w[i] = float32(draw.Norm())
+		if i >= 1024*4 {
+			w[i] *= 12
+		}
+	}
+	return w
 }
 
 // logProbs gives log softmax at the targets, then the entropies.
