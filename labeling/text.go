@@ -110,7 +110,7 @@ func wrapLine(rows []row, s string, start, end, width int) []row {
 	brk := -1 // where the row may be broken
 	for i := start; i < end; {
 		size, w := cluster(s[i:end], col)
-		space := s[i] == ' ' || s[i] == '\t'
+		space := size == 1 && (s[i] == ' ' || s[i] == '\t') // a space with a mark on it is a letter
 		if w > 1 && !space && i > from {
 			brk = i // before a wide character
 		}
@@ -148,7 +148,7 @@ func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) stri
 		}
 		run.Reset()
 	}
-	col := 0
+	col, high := 0, false // high: the last byte drawn was not ASCII
 	for i := r.from; i < r.to; {
 		size, w := cluster(s[i:r.to], col)
 		if col+w > width {
@@ -165,6 +165,10 @@ func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) stri
 			now = l
 		}
 		if s[i] == '\t' {
+			if high {
+				flush()
+				out.WriteString("\x1b[0m")
+			}
 			run.WriteString(strings.Repeat(" ", w))
 			if i+1 < r.to && s[i+1] >= 0x80 { // a mark must not join the space before it, which was a tab when measured
 				flush()
@@ -173,12 +177,13 @@ func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) stri
 		} else {
 			run.WriteString(s[i : i+size])
 		}
+		high = s[i+size-1] >= 0x80
 		i += size
 		col += w
 	}
 	flush()
 	if pad && col < width {
-		if r.to > r.from && s[r.to-1] >= 0x80 {
+		if high {
 			out.WriteString("\x1b[0m") // some letters would join the space after them into one cluster of another width
 		}
 		out.WriteString(strings.Repeat(" ", width-col))
