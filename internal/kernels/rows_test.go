@@ -188,7 +188,7 @@ func TestLogSumExp(t *testing.T) {
 		ref := make([]LSE, m)
 		definition(func() {
 			for r := range ref {
-				ref[r] = LogSumExp(z[r*vocab:(r+1)*vocab], scale)
+				ref[r] = LogSumExp(z[r*vocab:(r+1)*vocab], scale, nil)
 			}
 		})
 		for r := range ref {
@@ -212,23 +212,23 @@ func TestLogSumExp(t *testing.T) {
 					check("LogSumExpTile")
 				}
 				for r := range st {
-					if st[r] != ref[r] || LogSumExp(z[r*vocab:(r+1)*vocab], scale) != ref[r] {
+					if st[r] != ref[r] || LogSumExp(z[r*vocab:(r+1)*vocab], scale, make([]LSE, 4)) != ref[r] {
 						t.Fatalf("row %d: %v, definition %v", r, st[r], ref[r])
 					}
 				}
 			}
 			for n := 1; n < 300; n += 13 { // a masked tail has no weight
 				row, _ := guardedCopy(t, z[:n], n%16)
-				got := LogSumExp(row, scale)
+				got := LogSumExp(row, scale, nil)
 				definition(func() {
-					if want := LogSumExp(z[:n], scale); got != want {
+					if want := LogSumExp(z[:n], scale, nil); got != want {
 						t.Fatalf("n=%d: %v, definition %v", n, got, want)
 					}
 				})
 			}
 		})
 	}
-	if s := LogSumExp([]float32{float32(math.Inf(-1)), 2, float32(math.Inf(-1))}, 1); s.Log() != 2 || s.Entropy() != 0 || s.LogProb(2) != 0 {
+	if s := LogSumExp([]float32{float32(math.Inf(-1)), 2, float32(math.Inf(-1))}, 1, nil); s.Log() != 2 || s.Entropy() != 0 || s.LogProb(2) != 0 {
 		t.Errorf("one possible token: %v", s)
 	}
 }

@@ -47,14 +47,24 @@ func (p *Pool) LogSumExpTile(st []LSE, z []float32, m, n int, scale float32) {
 	p.rows(m, n, rowJob{op: opLogSumExp, lse: st, a: z, n: n, s: scale})
 }
 
-// LogSumExp returns the state of a whole row of logits, each multiplied by scale: the bits of LogSumExpTile.
-func LogSumExp(z []float32, scale float32) LSE {
-	s := [1]LSE{NewLSE()}
-	for v := 0; v < len(z); v += VocabTile {
-		n := min(VocabTile, len(z)-v)
-		active.logSumExp(&rowJob{lse: s[:], a: z[v:], n: n, s: scale}, 0, 1)
+// LogSumExp returns the state of a whole row of logits, each multiplied by scale: the bits of LogSumExpTile. tiles, one
+// for each VocabTile logits begun, receive each tile's own state; nil if not wanted.
+func LogSumExp(z []float32, scale float32, tiles []LSE) LSE {
+	if tiles != nil && len(tiles) != (len(z)+VocabTile-1)/VocabTile {
+		panic("kernels: LogSumExp: wrong number of tiles")
 	}
-	return s[0]
+	s := NewLSE()
+	j := rowJob{lse: []LSE{{}}, s: scale}
+	for i := 0; len(z) > 0; i++ {
+		j.lse[0], j.a, j.n = NewLSE(), z, min(VocabTile, len(z))
+		active.logSumExp(&j, 0, 1)
+		s.merge(j.lse[0])
+		if tiles != nil {
+			tiles[i] = j.lse[0]
+		}
+		z = z[j.n:]
+	}
+	return s
 }
 
 // SoftmaxGradTile turns one tile of logits z [m,n] into gradients dz (which may be z): with log p = z·scale − lse,
