@@ -212,6 +212,9 @@ func HashBytes(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// HashDir lists the regular files under dir with their sums, sorted by path.
+func HashDir(dir string) ([]File, error) { return hashTree(dir, ".") }
+
 // hashTree lists the regular files of base/name (a file or a folder) with
 // their sums, sorted by path; paths are relative to base.
 func hashTree(base, name string) ([]File, error) {

@@ -78,8 +78,10 @@ type Manifest struct {
 	NonFiniteMetrics int    `json:"nonfinite_metrics"` // metrics written as null
 	Results          Values `json:"results"`
 	Outputs          []File `json:"outputs"`
-	Timing           Timing `json:"timing"`
-	templateText     string
+	// Made is the whole model that the stage made, where it is not an adapter: what stands on it has it as its base.
+	Made         Source `json:"made,omitzero"`
+	Timing       Timing `json:"timing"`
+	templateText string
 }
 
 // WithTemplate adds the chat template's text, kept in inputs/ for a readable diff.
@@ -288,7 +290,11 @@ func checkParent(m Manifest, stageDir string) (Manifest, error) {
 			diff = append(diff, fmt.Sprintf("%s: there %s (%s), here %s (%s)", what, theirs.Name, short(theirs.SHA256), ours.Name, short(ours.SHA256)))
 		}
 	}
-	compare("base", p.Base, m.Base)
+	base := p.Base
+	if p.Made.SHA256 != "" {
+		base = p.Made
+	}
+	compare("base", base, m.Base)
 	compare("tokenizer", p.Tokenizer, m.Tokenizer)
 	compare("template", p.Template, m.Template)
 	if p.Template.SHA256 != m.Template.SHA256 && m.templateText != "" {

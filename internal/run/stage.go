@@ -176,7 +176,7 @@ func (s *Stage) Begin(m Manifest) (Begun, error) {
 	if b.Resumed {
 		b.Notes = append(b.Notes, machineNotes(old, m)...)
 	}
-	m.State, m.Error, m.Outputs, m.Results = Running, "", nil, nil
+	m.State, m.Error, m.Outputs, m.Results, m.Made = Running, "", nil, nil, Source{}
 	m.Step = s.latest
 	m.NonFiniteMetrics = s.nonFinite
 	m.Timing.Seconds, m.Timing.Started, m.Timing.Starts = old.Timing.Seconds, old.Timing.Started, old.Timing.Starts+1
@@ -233,6 +233,12 @@ func (s *Stage) WriteFile(name string, write func(io.Writer) error) error {
 // WriteDir replaces a folder of the stage, whole or not at all.
 func (s *Stage) WriteDir(name string, write func(dir string) error) error {
 	return WriteDir(s.Path(name), write)
+}
+
+// SetMade records the whole model that the stage made; before Finish.
+func (s *Stage) SetMade(model Source) {
+	s.mustBegin("SetMade")
+	s.manifest.Made = model
 }
 
 // Finish records that the stage is done: its results, and its outputs (files
