@@ -75,6 +75,10 @@ func TestDropout(t *testing.T) {
 	if slices.Equal(again(5, 2), first) || slices.Equal(again(6, 1), first) {
 		t.Error("another step or seed drops the same elements")
 	}
+	l.Key++
+	if slices.Equal(again(5, 1), first) {
+		t.Error("another pair drops the same elements")
+	}
 	none := again(0, 0)
 	for i := range mask {
 		mask[i] = 1
