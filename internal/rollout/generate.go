@@ -1,0 +1,251 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"plumb/internal/model"
+	"plumb/internal/peft"
+	"plumb/internal/rng"
+	"plumb/internal/tensor"
+)
+
+const (
+	defaultBatch = 16
+	// promptTokens is about how many tokens of prompts go through the model in one step: memory only.
+	promptTokens = 2048
+	// sharedTokens is the shortest beginning common to all prompts that is worth computing apart.
+	sharedTokens = 8
+)
+
+// Generate samples a completion for each request, in the order of requests. a may be nil. Cancelling ctx ends it between
+// two steps with ctx's error.
+func Generate(ctx context.Context, m *model.Model, a *peft.Adapter, reqs []Request, o Options) ([]Completion, error) {
+	if err := validate(m, reqs, &o); err != nil {
+		return nil, err
+	}
+	if o.MaxBatch == 0 {
+		o.MaxBatch = defaultBatch
+	}
+	g := &generator{
+		m: m, a: a, o: &o, reqs: reqs, done: make([]Completion, len(reqs)),
+		decoder: m.NewDecoder(a), tape: tensor.NewInferenceTape(m.Pool()),
+	}
+	g.group()
+	for g.next < len(reqs) || len(g.running) > 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		g.admit()
+		g.step()
+		if err := g.draw(); err != nil {
+			return nil, err
+		}
+		g.retire()
+	}
+	return g.done, nil
+}
+
+type generator struct {
+	m       *model.Model
+	a       *peft.Adapter
+	o       *Options
+	decoder *model.Decoder
+	tape    *tensor.Tape
+	reqs    []Request
+	done    []Completion
+
+	prompts []*prompt    // of each request
+	root    *model.Cache // the beginning that all prompts share, or nil
+	next    int          // the first request not admitted
+	running []*sequence
+	fresh   []*prompt      // prompts that this step computes
+	idle    []*model.Cache // of sequences that ended
+}
+
+// prompt is the prompt of one or several requests, computed once.
+type prompt struct {
+	ids    []int32
+	shared bool         // by several requests
+	left   int          // requests not yet admitted
+	cache  *model.Cache // nil until computed
+	logits []float32    // after its last token
+}
+
+// sequence is a completion in the making.
+type sequence struct {
+	request int
+	prompt  *prompt
+	cache   *model.Cache // nil until the first token is drawn
+	last    [1]int32
+	logits  []float32
+	text    string // of its ids, if there are stop strings
+	sampler sampler
+	ok      bool
+	Completion
+}
+
+// group finds equal prompts and the beginning that all share.
+func (g *generator) group() {
+	same := make(map[string]*prompt)
+	var key []byte
+	shared := -1
+	for _, r := range g.reqs {
+		key = key[:0]
+		for _, id := range r.Prompt {
+			key = append(key, byte(id), byte(id>>8), byte(id>>16), byte(id>>24))
+		}
+		p := same[string(key)]
+		if p == nil {
+			p = &prompt{ids: r.Prompt}
+			same[string(key)] = p
+			if shared < 0 {
+				shared = len(r.Prompt) - 1
+			}
+			n := 0
+			for n < min(shared, len(r.Prompt)-1) && r.Prompt[n] == g.reqs[0].Prompt[n] {
+				n++
+			}
+			shared = n
+		}
+		p.shared = p.left > 0
+		p.left++
+		g.prompts = append(g.prompts, p)
+	}
+	if len(same) < 2 || shared < sharedTokens {
+		return
+	}
+	g.root = g.m.NewCache(shared)
+	for at := 0; at < shared; at += promptTokens {
+		g.tape.Reset()
+		g.decoder.Step(g.tape, []model.Feed{{Cache: g.root, IDs: g.reqs[0].Prompt[at:min(at+promptTokens, shared)]}})
+	}
+}
+
+// admit fills free places, and lists the prompts that have to be computed for them.
+func (g *generator) admit() {
+	g.fresh = g.fresh[:0]
+	tokens := 0
+	for g.next < len(g.reqs) && len(g.running) < g.o.MaxBatch {
+		p := g.prompts[g.next]
+		if p.cache == nil {
+			n := len(p.ids)
+			if g.root != nil {
+				n -= g.root.Len()
+			}
+			if tokens > 0 && tokens+n > promptTokens {
+				return
+			}
+			tokens += n
+			p.cache = g.newCache(len(p.ids))
+			if g.root != nil {
+				p.cache.CopyFrom(g.root, g.root.Len())
+			}
+			g.fresh = append(g.fresh, p)
+		}
+		p.left--
+		g.running = append(g.running, &sequence{request: g.next, prompt: p})
+		g.next++
+	}
+}
+
+func (g *generator) newCache(tokens int) *model.Cache {
+	if n := len(g.idle); n > 0 {
+		c := g.idle[n-1]
+		g.idle = g.idle[:n-1]
+		c.Truncate(0)
+		return c
+	}
+	return g.m.NewCache(tokens + min(g.o.MaxNew, 128))
+}
+
+// step computes the logits after every new prompt and after the last token of every sequence.
+func (g *generator) step() {
+	var feeds []model.Feed
+	var rows []int32
+	row := int32(-1)
+	feed := func(c *model.Cache, ids []int32) {
+		feeds = append(feeds, model.Feed{Cache: c, IDs: ids})
+		row += int32(len(ids))
+		rows = append(rows, row)
+	}
+	for _, p := range g.fresh {
+		feed(p.cache, p.ids[p.cache.Len():])
+	}
+	for _, s := range g.running {
+		if s.cache != nil {
+			feed(s.cache, s.last[:])
+		}
+	}
+	var logits *tensor.Tensor
+	if len(feeds) > 0 {
+		g.tape.Reset()
+		logits = g.m.Logits(g.tape, g.a, g.decoder.Step(g.tape, feeds), rows)
+	}
+	i := 0
+	take := func() []float32 {
+		l := logits.Data[i*logits.Cols : (i+1)*logits.Cols]
+		i++
+		return l
+	}
+	for _, p := range g.fresh {
+		p.logits = take()
+		if p.left > 0 {
+			p.logits = slices.Clone(p.logits) // the tape's memory goes with the step
+		}
+	}
+	for _, s := range g.running {
+		if s.cache != nil {
+			s.logits = take()
+			continue
+		}
+		s.logits = s.prompt.logits
+		s.cache = s.prompt.cache
+		if s.prompt.shared {
+			s.cache = g.newCache(len(s.prompt.ids))
+			s.cache.CopyFrom(s.prompt.cache, len(s.prompt.ids))
+		}
+	}
+}
+
+// draw takes one token for each sequence.
+func (g *generator) draw() error {
+	g.m.Pool().Do(len(g.running), func(i int) {
+		s := g.running[i]
+		r, n := g.reqs[s.request], len(s.IDs)
+		var banned []int32
+		if n < g.o.MinNew && !g.o.IgnoreStop {
+			banned = g.o.StopIDs
+		}
+		var logp float32
+		s.last[0], logp, s.ok = s.sampler.draw(s.logits, g.o, banned, rng.At(g.o.Seed, r.Episode, r.Sample, uint64(n)))
+		s.IDs, s.LogProbs = append(s.IDs, s.last[0]), append(s.LogProbs, logp)
+	})
+	for _, s := range g.running {
+		if !s.ok {
+			return fmt.Errorf("request %d, new token %d: no token can be drawn, the logits are not finite: the weights or the adapter are damaged", s.request, len(s.IDs))
+		}
+		if g.o.Token != nil {
+			g.o.Token(s.request, s.last[0], s.LogProbs[len(s.LogProbs)-1])
+		}
+	}
+	return nil
+}
+
+// retire takes out the sequences that ended and keeps their caches for others.
+func (g *generator) retire() {
+	g.running = slices.DeleteFunc(g.running, func(s *sequence) bool {
+		s.Stop, s.StopString = g.ended(s)
+		if s.prompt.shared && s.prompt.left == 0 && s.prompt.cache != nil && len(s.IDs) == 1 {
+			g.idle = append(g.idle, s.prompt.cache) // the last of its requests has its copy
+			s.prompt.cache, s.prompt.logits = nil, nil
+		}
+		if s.Stop == "" {
+			return false
+		}
+		g.done[s.request] = s.Completion
+		g.idle = append(g.idle, s.cache)
+		return true
+	})
+}

@@ -1,0 +1,437 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"plumb/internal/checkpoint"
+	"plumb/internal/golden"
+	"plumb/internal/kernels"
+	"plumb/internal/model"
+	"plumb/internal/peft"
+	"plumb/internal/rng"
+	"plumb/internal/tensor"
+)
+
+func newPool(t testing.TB, threads int) *kernels.Pool {
+	p := kernels.NewPool(threads)
+	t.Cleanup(p.Close)
+	return p
+}
+
+// small is a random model with more than one vocabulary tile, and an adapter on every matrix.
+func small(t testing.TB, threads int) (*model.Model, *peft.Adapter) {
+	t.Helper()
+	c := model.Config{
+		Vocab: 1061, Hidden: 40, Intermediate: 52, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 10, MaxPositions: 512, Eps: 1e-5,
+		RopeTheta: 10000, InitStd: 0.3, BOS: -1, EOS: []int32{7},
+	}
+	m, err := model.NewRandom(c, 5, newPool(t, threads))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := peft.Default()
+	cfg.R, cfg.Alpha = 4, 8
+	cfg.Targets = peft.Targets{Regex: ".*(_proj|embed_tokens|lm_head)"}
+	a, err := peft.New(cfg, m.Modules(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	draw := rng.New(9)
+	for _, p := range a.Params() {
+		for i := range p.Len() {
+			a.Values[p.Off+i] += float32(0.1 * draw.Norm())
+		}
+	}
+	return m, a
+}
+
+func openFolder(t testing.TB, dir string) *model.Model {
+	t.Helper()
+	src, err := checkpoint.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	c, err := model.ParseConfig(src.ConfigJSON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.New(c, src, newPool(t, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// prompts returns requests of various lengths; every third prompt is sampled twice.
+func prompts(vocab, n int) []Request {
+	draw := rng.New(2)
+	var out []Request
+	for i := range n {
+		ids := make([]int32, 1+draw.IntN(90))
+		for k := range ids {
+			ids[k] = int32(draw.IntN(vocab))
+		}
+		out = append(out, Request{Prompt: ids, Episode: uint64(i)})
+		if i%3 == 0 {
+			out = append(out, Request{Prompt: slices.Clone(ids), Episode: uint64(i), Sample: 1})
+		}
+	}
+	return out
+}
+
+func generate(t testing.TB, m *model.Model, a *peft.Adapter, reqs []Request, o Options) []Completion {
+	t.Helper()
+	cs, err := Generate(context.Background(), m, a, reqs, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cs
+}
+
+func sameCompletion(t *testing.T, what string, got, want Completion) {
+	t.Helper()
+	if got.Stop != want.Stop || got.StopString != want.StopString || !slices.Equal(got.IDs, want.IDs) || !slices.Equal(got.LogProbs, want.LogProbs) {
+		t.Fatalf("%s:\n got %+v\nwant %+v", what, got, want)
+	}
+}
+
+// samplers are the kinds of distribution that the tests below draw from.
+var samplers = map[string]Options{
+	"whole":       {Temperature: 1, Seed: 3},
+	"temperature": {Temperature: 0.7, Seed: 3},
+	"filtered":    {Temperature: 1.3, TopK: 50, TopP: 0.9, MinP: 0.02, Seed: 3},
+	"greedy":      {Greedy: true},
+	"minimum":     {Temperature: 1, MinNew: 5, Seed: 3},
+}
+
+// TestSameBits: neither batch size, order and company of requests, threads nor kernels change an id or a
+// log-probability.
+func TestSameBits(t *testing.T) {
+	m, a := small(t, 2)
+	one, _ := small(t, 1)
+	reqs := prompts(m.Vocab, 11)
+	for name, o := range samplers {
+		t.Run(name, func(t *testing.T) {
+			o.MaxNew, o.StopIDs = 12, everyFifth(m.Vocab)
+			want := generate(t, m, a, reqs, o)
+			lengths := map[int]bool{}
+			for _, c := range want {
+				lengths[len(c.IDs)] = true
+			}
+			if len(lengths) < 3 && name != "greedy" {
+				t.Fatalf("all completions have nearly the same length: %v", lengths)
+			}
+			for _, batch := range []int{1, 2, 5, 100} {
+				o.MaxBatch = batch
+				for i, c := range generate(t, one, a, reqs, o) {
+					sameCompletion(t, fmt.Sprintf("batch of %d, one thread, request %d", batch, i), c, want[i])
+				}
+			}
+			perm := rng.New(8).Perm(len(reqs))
+			shuffled := make([]Request, len(reqs))
+			for i, k := range perm {
+				shuffled[i] = reqs[k]
+			}
+			o.MaxBatch = 4
+			for i, c := range generate(t, m, a, shuffled, o) {
+				sameCompletion(t, fmt.Sprint("shuffled, request ", perm[i]), c, want[perm[i]])
+			}
+			for i, r := range reqs[:4] {
+				sameCompletion(t, fmt.Sprint("alone, request ", i), generate(t, m, a, []Request{r}, o)[0], want[i])
+			}
+		})
+	}
+}
+
+func everyFifth(vocab int) []int32 {
+	var ids []int32
+	for i := 2; i < vocab; i += 5 {
+		ids = append(ids, int32(i))
+	}
+	return ids
+}
+
+// TestSharedBeginning: prompts with a common beginning give what they give without one to share.
+func TestSharedBeginning(t *testing.T) {
+	m, a := small(t, 2)
+	reqs := prompts(m.Vocab, 6)
+	head := prompts(m.Vocab, 1)[0].Prompt
+	for len(head) < 2*sharedTokens {
+		head = append(head, head...)
+	}
+	for i := range reqs {
+		reqs[i].Prompt = append(slices.Clone(head), reqs[i].Prompt...)
+	}
+	o := Options{Temperature: 1, MaxNew: 6, Seed: 1, MaxBatch: 3}
+	for i, c := range generate(t, m, a, reqs, o) {
+		sameCompletion(t, fmt.Sprint("request ", i), c, generate(t, m, a, reqs[i:i+1], o)[0])
+	}
+}
+
+// TestLogProbsAreTheTrainers: without filters the sampler's log-probabilities are those of a full forward pass over prompt
+// and completion, to the bit, at any temperature.
+func TestLogProbsAreTheTrainers(t *testing.T) {
+	m, a := small(t, 2)
+	reqs := prompts(m.Vocab, 7)
+	for _, temperature := range []float32{1, 0.7, 1.9} {
+		for _, greedy := range []bool{false, true} {
+			cs := generate(t, m, a, reqs, Options{Temperature: temperature, Greedy: greedy, MaxNew: 70, Seed: 5, MaxBatch: 5})
+			var all []model.Continuation
+			for i, c := range cs {
+				all = append(all, model.Continuation{Context: reqs[i].Prompt, IDs: c.IDs})
+			}
+			logps, _, err := m.LogProbsOf(context.Background(), tensor.NewInferenceTape(m.Pool()), a, all, temperature, 300)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range cs {
+				if !slices.Equal(cs[i].LogProbs, logps[i]) {
+					t.Fatalf("temperature %v, request %d:\nsampler %v\ntrainer %v", temperature, i, cs[i].LogProbs, logps[i])
+				}
+			}
+		}
+	}
+}
+
+// TestFilteredLogProbs: with filters they are those among the tokens kept: computed here from the logits of a full pass,
+// for top-k, in float64.
+func TestFilteredLogProbs(t *testing.T) {
+	m, a := small(t, 2)
+	req := prompts(m.Vocab, 2)[1]
+	const k = 5
+	c := generate(t, m, a, []Request{req}, Options{Temperature: 1.5, TopK: k, MaxNew: 30, Seed: 5})[0]
+	tape := tensor.NewInferenceTape(m.Pool())
+	b := model.Pack(append(slices.Clone(req.Prompt), c.IDs...))
+	h := m.Hidden(tape, a, b)
+	seen := map[int]bool{}
+	for i, id := range c.IDs {
+		row := slices.Clone(m.Logits(tape, a, h, []int32{int32(len(req.Prompt) - 1 + i)}).Data)
+		mine := float64(row[id])
+		rank := 0
+		for _, z := range row {
+			if float64(z) > mine {
+				rank++
+			}
+		}
+		seen[rank] = true
+		slices.Sort(row)
+		sum := 0.0
+		for _, z := range row[len(row)-k:] {
+			sum += math.Exp((float64(z) - mine) / 1.5)
+		}
+		// The scaled logit is rounded to float32: u·|z| ≤ 2e-6 for logits below 30.
+		if got, want := float64(c.LogProbs[i]), -math.Log(sum); rank >= k || math.Abs(got-want) > 4e-6 {
+			t.Errorf("token %d: rank %d, log-probability %v, want %v", i, rank, got, want)
+		}
+	}
+	if len(seen) < 3 {
+		t.Errorf("30 draws from the best five fell on %d of them", len(seen))
+	}
+}
+
+// TestGreedyAgainstReference: the models' reference continuations.
+func TestGreedyAgainstReference(t *testing.T) {
+	for _, name := range []string{"stories260k", "stories3m"} {
+		dir := golden.Shared(t, "models/"+name)
+		m := openFolder(t, dir)
+		var ref struct {
+			Cases []struct {
+				IDs    []int32 `json:"input_ids"`
+				Greedy []int32 `json:"greedy_ids"`
+			} `json:"cases"`
+		}
+		golden.JSON(t, filepath.Join(dir, "golden.json"), &ref)
+		var reqs []Request
+		for _, c := range ref.Cases {
+			reqs = append(reqs, Request{Prompt: c.IDs})
+		}
+		cs := generate(t, m, nil, reqs, Options{Greedy: true, MaxNew: 200, IgnoreStop: true})
+		for i, c := range ref.Cases {
+			want := c.Greedy
+			if len(want) > len(c.IDs) && slices.Equal(want[:len(c.IDs)], c.IDs) {
+				want = want[len(c.IDs):]
+			}
+			if n := min(len(want), 200); n == 0 || !slices.Equal(cs[i].IDs[:n], want[:n]) {
+				t.Errorf("%s, case %d: %v, want %v", name, i, cs[i].IDs, want)
+			}
+		}
+	}
+}
+
+// letters decodes id i as the i-th letter of the alphabet.
+type letters struct{}
+
+func (letters) Decode(ids []int32, _ bool) string {
+	var b strings.Builder
+	for _, id := range ids {
+		b.WriteByte('a' + byte(id%26))
+	}
+	return b.String()
+}
+
+// TestStops: each reason, at the right token, the stop token included; the minimum length; nothing stops if so wished.
+func TestStops(t *testing.T) {
+	m, a := small(t, 2)
+	req := []Request{{Prompt: []int32{3, 1, 4}, Episode: 9}}
+	base := Options{Temperature: 1, MaxNew: 40, Seed: 2}
+	free := generate(t, m, a, req, base)[0]
+	if free.Stop != StopLength || len(free.IDs) != 40 {
+		t.Fatalf("stop %q after %d tokens", free.Stop, len(free.IDs))
+	}
+	text := letters{}.Decode(free.IDs, false)
+	stopAt := func(name string, o Options, n int, reason, s string) {
+		t.Helper()
+		c := generate(t, m, a, req, o)[0]
+		if c.Stop != reason || c.StopString != s || len(c.IDs) != n || !slices.Equal(c.IDs, free.IDs[:n]) || !slices.Equal(c.LogProbs, free.LogProbs[:n]) {
+			t.Errorf("%s: stop %q %q after %d tokens, want %q %q after %d", name, c.Stop, c.StopString, len(c.IDs), reason, s, n)
+		}
+	}
+	o := base
+	o.StopIDs = []int32{free.IDs[10], free.IDs[6]}
+	first := slices.IndexFunc(free.IDs, func(id int32) bool { return slices.Contains(o.StopIDs, id) })
+	stopAt("stop id", o, first+1, StopID, "")
+	m.EOS = []int32{free.IDs[first]}
+	stopAt("end of text", o, first+1, StopEOS, "")
+	o.MaxNew = first + 1
+	stopAt("end of text at the last moment", o, first+1, StopEOS, "")
+	o.MaxNew = first
+	stopAt("length just before", o, first, StopLength, "")
+	o = base
+	o.StopIDs, o.IgnoreStop, o.StopStrings = free.IDs[:3], true, []string{"a"}
+	stopAt("ignored", o, 40, StopLength, "")
+	o = base
+	o.Decoder, o.StopStrings = letters{}, []string{"never..", text[8:11], text[20:22]}
+	end := min(strings.Index(text, text[8:11])+3, strings.Index(text, text[20:22])+2)
+	which := text[8:11]
+	if strings.HasSuffix(text[:end], text[20:22]) {
+		which = text[20:22]
+	}
+	stopAt("stop string", o, end, StopString, which)
+	o.StopStrings, o.MinNew = []string{text[:1]}, 5
+	again := strings.IndexByte(text[4:], text[0]) // only a match that the newest token completes counts
+	if again < 0 {
+		stopAt("stop string before the minimum", o, 40, StopLength, "")
+	} else {
+		stopAt("stop string after the minimum", o, 5+again, StopString, text[:1])
+	}
+}
+
+// TestMinimum: stop ids cannot be drawn before the minimum, and the log-probabilities are those without them.
+func TestMinimum(t *testing.T) {
+	m, a := small(t, 2)
+	var even []int32
+	for i := 0; i < m.Vocab; i += 2 {
+		even = append(even, int32(i))
+	}
+	reqs := prompts(m.Vocab, 8)
+	for _, greedy := range []bool{false, true} {
+		o := Options{Temperature: 1, Greedy: greedy, MinNew: 6, MaxNew: 30, StopIDs: even, Seed: 1}
+		with := generate(t, m, a, reqs, o)
+		for i, c := range with {
+			n := slices.IndexFunc(c.IDs, func(id int32) bool { return id%2 == 0 })
+			if n >= 0 && (n < 6 || n != len(c.IDs)-1 || c.Stop != StopID) || n < 0 && c.Stop != StopLength {
+				t.Errorf("request %d: first even id at %d of %d, stop %q", i, n, len(c.IDs), c.Stop)
+			}
+			tape := tensor.NewInferenceTape(m.Pool())
+			row := m.Logits(tape, a, m.Hidden(tape, a, model.Pack(reqs[i].Prompt)), []int32{int32(len(reqs[i].Prompt) - 1)}).Data
+			sum := 0.0
+			for id := 1; id < len(row); id += 2 {
+				sum += math.Exp(float64(row[id] - row[c.IDs[0]]))
+			}
+			if got := float64(c.LogProbs[0]); math.Abs(got+math.Log(sum)) > 1e-5 {
+				t.Errorf("request %d: log-probability %v, among the odd ids %v", i, got, -math.Log(sum))
+			}
+		}
+	}
+}
+
+func TestCompleted(t *testing.T) {
+	for _, c := range []struct {
+		before, after string
+		stops         []string
+		want          string
+	}{
+		{"ab", "abc", []string{"c"}, "c"},
+		{"ab", "abc", []string{"bc", "abc"}, "bc"}, // both end together: the one listed first
+		{"abc", "abcd", []string{"bc"}, ""},        // was there before
+		{"x", "x a b", []string{"b", "a"}, "a"},    // ends first
+		{"caf\uFFFD", "café", []string{"é"}, "é"},  // the incomplete character became one
+		{"", "stop", []string{"stop", "st"}, "st"},
+		{"", "", []string{"a"}, ""},
+	} {
+		if got := completed(c.before, c.after, c.stops); got != c.want {
+			t.Errorf("completed(%q, %q, %q) = %q, want %q", c.before, c.after, c.stops, got, c.want)
+		}
+	}
+}
+
+// TestRefusals: what is wrong is said, by name.
+func TestRefusals(t *testing.T) {
+	m, _ := small(t, 1)
+	good := []Request{{Prompt: []int32{1}}}
+	for want, c := range map[string]struct {
+		reqs []Request
+		o    Options
+	}{
+		"temperature":      {good, Options{MaxNew: 1}},
+		"temperature is N": {good, Options{MaxNew: 1, Temperature: float32(math.NaN())}},
+		"top-k":            {good, Options{MaxNew: 1, Temperature: 1, TopK: -1}},
+		"top-p":            {good, Options{MaxNew: 1, Temperature: 1, TopP: 1.5}},
+		"min-p":            {good, Options{MaxNew: 1, Temperature: 1, MinP: math.NaN()}},
+		"maximum":          {good, Options{Temperature: 1}},
+		"minimum":          {good, Options{Temperature: 1, MaxNew: 3, MinNew: 4}},
+		"batch":            {good, Options{Temperature: 1, MaxNew: 3, MaxBatch: -1}},
+		"tokenizer":        {good, Options{Temperature: 1, MaxNew: 3, StopStrings: []string{"x"}}},
+		"empty stop":       {good, Options{Temperature: 1, MaxNew: 3, StopStrings: []string{""}, Decoder: letters{}}},
+		"stop ids":         {good, Options{Temperature: 1, MaxNew: 3, StopIDs: []int32{5000}}},
+		"prompt 1 is":      {[]Request{good[0], {}}, Options{Temperature: 1, MaxNew: 3}},
+		"prompt 0: token":  {[]Request{{Prompt: []int32{-1}}}, Options{Temperature: 1, MaxNew: 3}},
+	} {
+		if _, err := Generate(context.Background(), m, nil, c.reqs, c.o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want an error with %q, have %v", want, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	o := Options{Temperature: 1, MaxNew: 50}
+	o.Token = func(int, int32, float32) { cancel() }
+	if _, err := Generate(ctx, m, nil, good, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if cs, err := Generate(context.Background(), m, nil, nil, Options{Temperature: 1, MaxNew: 1}); err != nil || len(cs) != 0 {
+		t.Errorf("no requests: %v, %v", cs, err)
+	}
+}
+
+// TestDamagedWeights: logits that are not numbers end in an error, not in tokens.
+func TestDamagedWeights(t *testing.T) {
+	m, a := small(t, 1)
+	for i := range a.Values {
+		a.Values[i] = float32(math.NaN())
+	}
+	if _, err := Generate(context.Background(), m, a, prompts(m.Vocab, 1), Options{Temperature: 1, MaxNew: 3}); err == nil || !strings.Contains(err.Error(), "not finite") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestToken: every token is told once, in its sequence's order, as it is in the result.
+func TestToken(t *testing.T) {
+	m, a := small(t, 2)
+	reqs := prompts(m.Vocab, 5)
+	ids, logps := make([][]int32, len(reqs)), make([][]float32, len(reqs))
+	o := Options{Temperature: 1, MaxNew: 9, MaxBatch: 3, Token: func(r int, id int32, logp float32) {
+		ids[r], logps[r] = append(ids[r], id), append(logps[r], logp)
+	}}
+	for i, c := range generate(t, m, a, reqs, o) {
+		if !slices.Equal(c.IDs, ids[i]) || !slices.Equal(c.LogProbs, logps[i]) {
+			t.Errorf("request %d: told %v, returned %v", i, ids[i], c.IDs)
+		}
+	}
+}
