@@ -199,9 +199,14 @@ func (c Config) Validate() error {
 		name       string
 		value, max int
 	}{
-		{"vocab_size", c.Vocab, maxVocab}, {"hidden_size", c.Hidden, maxWidth}, {"intermediate_size", c.Intermediate, 4 * maxWidth},
-		{"num_hidden_layers", c.Layers, maxDepth}, {"num_attention_heads", c.Heads, maxWidth}, {"num_key_value_heads", c.KVHeads, c.Heads},
-		{"head_dim", c.HeadDim, 1 << 12}, {"max_position_embeddings", c.MaxPositions, 1 << 26},
+		{"vocab_size", c.Vocab, maxVocab},
+		{"hidden_size", c.Hidden, maxWidth},
+		{"intermediate_size", c.Intermediate, 4 * maxWidth},
+		{"num_hidden_layers", c.Layers, maxDepth},
+		{"num_attention_heads", c.Heads, maxWidth},
+		{"num_key_value_heads", c.KVHeads, c.Heads},
+		{"head_dim", c.HeadDim, 1 << 12},
+		{"max_position_embeddings", c.MaxPositions, 1 << 26},
 	} {
 		if f.value < 1 || f.value > f.max {
 			return fmt.Errorf("%s: %d is not in 1..%d", f.name, f.value, f.max)
