@@ -109,3 +109,13 @@ func scanJudgement(rows *sql.Rows) (j Judgement, err error) {
 	}
 	return j, nil
 }
+
+// Trainable is the number of judgements in force that a reward model learns from: preferences and ties.
+func (s *Store) Trainable(ctx context.Context) (int, error) {
+	var n int
+	err := s.db.QueryRowContext(ctx, `SELECT count(*) FROM judgements WHERE choice IN ('win', 'tie')`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count judgements of %s: %w", s.path, err)
+	}
+	return n, nil
+}

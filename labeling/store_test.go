@@ -161,6 +161,44 @@ func TestTheLogCannotBeChanged(t *testing.T) {
 	}
 }
 
+// Something new forgets what could be redone, and the order shown stays what it was the first time.
+func TestRedoAfterSomethingNew(t *testing.T) {
+	s, ctx := newTestStore(t), context.Background()
+	addPairs(t, s, 2)
+	ss, _ := s.NewSession(SessionConfig{Annotator: "ann", Seed: 1})
+	do := func(seq int64) *Task {
+		t.Helper()
+		task, err := ss.Task(ctx, seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ss.Judge(ctx, task, task.Decide(0, Much), 0, Data{}); err != nil {
+			t.Fatal(err)
+		}
+		return task
+	}
+	first := do(1)
+	if act, err := ss.Undo(ctx); err != nil || act == nil || act.Item != 1 {
+		t.Fatal(act, err)
+	}
+	do(2)
+	if act, err := ss.Redo(ctx); err != nil || act != nil {
+		t.Errorf("redo brought back %+v, %v", act, err)
+	}
+	for seed := range uint64(20) { // another seed now; the item was seen already
+		again, _ := s.NewSession(SessionConfig{Annotator: "ann", Seed: seed})
+		if task, err := again.Task(ctx, 1); err != nil || task.Shown[0] != first.Shown[0] {
+			t.Fatalf("seed %d shows %v, it was %v (%v)", seed, task.Shown, first.Shown, err)
+		}
+	}
+	if act, err := ss.Undo(ctx); err != nil || act.Item != 2 {
+		t.Errorf("%+v, %v", act, err)
+	}
+	if act, err := ss.Undo(ctx); err != nil || act != nil {
+		t.Errorf("%+v, %v", act, err)
+	}
+}
+
 // clock is a clock that sometimes goes backwards, as real ones do.
 type clock struct {
 	at   time.Time

@@ -148,6 +148,9 @@ func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) stri
 		}
 		run.Reset()
 	}
+	for r.to > r.from && s[r.to-1] == ' ' {
+		r.to-- // spaces at a break hang over and would only be underlined
+	}
 	col, high := 0, false // high: the last byte drawn was not ASCII
 	for i := r.from; i < r.to; {
 		size, w := cluster(s[i:r.to], col)

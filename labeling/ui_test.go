@@ -319,6 +319,28 @@ func TestKeysCanBeBound(t *testing.T) {
 	}
 }
 
+// What could not be written is said, stays on the screen, and the keys that were meant for the next item are forgotten.
+func TestAKeyThatIsNotSaved(t *testing.T) {
+	s := newTestStore(t)
+	addPairs(t, s, 3)
+	b := newBench(t, s, 80, 24)
+	if _, err := s.db.Exec(`CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'disk full'); END`); err != nil {
+		t.Fatal(err)
+	}
+	b.send(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("112")})
+	if v := b.screen(); !strings.Contains(v, "question 1") || !strings.Contains(v, "disk full") || !strings.Contains(v, "press the key again") {
+		t.Errorf("the screen says\n%s", v)
+	}
+	if _, err := s.db.Exec(`DROP TRIGGER full`); err != nil {
+		t.Fatal(err)
+	}
+	b.press("8")
+	evs, err := s.Events(context.Background())
+	if err != nil || len(evs) != 1 || evs[0].Strength != Much || b.m.progress.Decided != 1 {
+		t.Errorf("%+v, %v", evs, err)
+	}
+}
+
 // Keys in one message are keys one after the other; pasted text is text to a comment and nothing to the screen.
 func TestKeysInOneMessage(t *testing.T) {
 	s := screenStore(t)

@@ -60,7 +60,7 @@ func apart(msg tea.KeyMsg) []tea.KeyMsg {
 
 // fail says that something was not done.
 func (m *model) fail(err error) {
-	m.status, m.tone = "that did not work, press the key again: "+err.Error(), alarm
+	m.status, m.tone = "press the key again: "+err.Error(), alarm
 	m.waiting = nil // they were meant for what did not happen
 }
 
