@@ -24,8 +24,11 @@ type Config struct {
 	// Epochs is how often a batch is gone through, > 0. Default 4 (Ziegler et al. 2019).
 	Epochs int
 	// MicroTokens is how many tokens go through the model at once, > 0: memory and speed only, results do not depend on it
-	// beyond rounding. Default 4096.
+	// beyond rounding. Default 2048.
 	MicroTokens int
+	// Recompute keeps only the input of each block and computes the rest again in the backward pass: less memory, a third
+	// more time, the same bits. Default false.
+	Recompute bool
 
 	// LR is the policy's peak learning rate, >= 0. Default 5e-5, for LoRA; full fine-tuning wants about a tenth.
 	LR float64
@@ -38,13 +41,20 @@ type Config struct {
 	// MaxGradNorm limits the norm of each model's gradient, 0 = no limit. Default 1 (OpenRLHF, verl, DeepSpeed-Chat).
 	MaxGradNorm float64
 
-	Clip     Clip
-	KL       KL
-	Critic   Critic
-	Score    Score
+	// Clip is PPO's trust region.
+	Clip Clip
+	// KL is the penalty for leaving the reference.
+	KL KL
+	// Critic is the value function.
+	Critic Critic
+	// Score is what happens to scores before the missing-stop rule.
+	Score Score
+	// Sampling is how responses are drawn.
 	Sampling Sampling
-	Stop     Stop
-	Whiten   Whitened
+	// Stop is what ends a response.
+	Stop Stop
+	// Whiten says what is whitened over the batch.
+	Whiten Whitened
 
 	// MissingStop is what a response costs that was cut without a stop token. Default override, -1 (Stiennon et al. 2020).
 	MissingStop MissingStop
@@ -158,7 +168,7 @@ type Whitened struct {
 // Default returns the defaults documented at the fields.
 func Default() Config {
 	return Config{
-		Episodes: 2048, Batch: 64, Minibatches: 1, Epochs: 4, MicroTokens: 4096,
+		Episodes: 2048, Batch: 64, Minibatches: 1, Epochs: 4, MicroTokens: 2048,
 		LR: 5e-5, Schedule: "linear", MaxGradNorm: 1,
 		Optimizer:   Optimizer{Beta1: 0.9, Beta2: 0.999, Eps: 1e-5, TFEpsilon: true},
 		Clip:        Clip{Low: 0.2, High: 0.2, Value: 0.2},

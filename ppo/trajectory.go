@@ -76,6 +76,10 @@ type Trajectories struct {
 	Rewards     []float64 // [N]
 	Advantages  []float64 // [N] whitened if the configuration says so
 	Returns     []float64 // [N]
+	KLCoef      float64   // beta that Rewards were made with
+
+	texts []string    // [B] the prompts, for the record
+	trunk [][]float32 // [B][tokens,C] where the critic's training starts, if not at the bottom
 }
 
 // B is the number of responses.

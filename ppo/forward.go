@@ -1,0 +1,206 @@
+package ppo
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"plumb/internal/model"
+	"plumb/internal/objective"
+	"plumb/internal/peft"
+	"plumb/internal/tensor"
+)
+
+// micro is one forward pass: whole sequences side by side, and which hidden rows belong to response tokens.
+type micro struct {
+	which   []int // rows of the trajectories, in order
+	batch   model.Batch
+	rows    []int32 // [n] the hidden row that predicts response token i; V(s_t) is read there too
+	targets []int32 // [n] that token
+}
+
+// micros cuts trajectories which into passes of at most limit tokens each (one sequence at least). The last response token
+// predicts nothing and is left out.
+func (tr *Trajectories) micros(which []int, limit int) []micro {
+	var out []micro
+	var cur micro
+	flush := func() {
+		if len(cur.which) > 0 {
+			out = append(out, cur)
+		}
+		cur = micro{batch: model.Batch{Starts: []int32{0}}}
+	}
+	flush()
+	for _, i := range which {
+		prompt, response := tr.Prompts[i], tr.Responses[i]
+		n := len(prompt) + len(response) - 1
+		if len(cur.batch.IDs)+n > limit {
+			flush()
+		}
+		start := len(cur.batch.IDs)
+		cur.which = append(cur.which, i)
+		cur.batch.IDs = append(append(cur.batch.IDs, prompt...), response[:len(response)-1]...)
+		cur.batch.Starts = append(cur.batch.Starts, int32(len(cur.batch.IDs)))
+		for t, id := range response {
+			cur.rows = append(cur.rows, int32(start+len(prompt)-1+t))
+			cur.targets = append(cur.targets, id)
+		}
+	}
+	flush()
+	return out
+}
+
+// all names every trajectory.
+func (tr *Trajectories) all() []int {
+	which := make([]int, tr.B())
+	for i := range which {
+		which[i] = i
+	}
+	return which
+}
+
+// logprobs returns log p(token) of every response token, [N] in nats, by an adapter or, where it is nil, the bare base.
+func (l *learner) logprobs(ctx context.Context, a *peft.Adapter, tr *Trajectories) ([]float64, error) {
+	cs := make([]model.Continuation, tr.B())
+	for i := range cs {
+		cs[i] = model.Continuation{Context: tr.Prompts[i], IDs: tr.Responses[i]}
+	}
+	logps, _, err := l.model.LogProbsOf(ctx, l.eval, a, cs, l.temperature, l.c.MicroTokens)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]float64, 0, tr.N())
+	for _, row := range logps {
+		for _, x := range row {
+			out = append(out, float64(x))
+		}
+	}
+	return out, nil
+}
+
+// judged is what the models that do not act say of the responses: reference log-probabilities and the critic's values, both [N].
+//
+// A critic that trains only its top blocks is frozen below them, so its trunk is computed once here and kept for the epochs to
+// start from. Where the reference has the same blocks there (the reward model was trained on the SFT trunk), the one trunk
+// serves both. Either way the numbers are the same to the bit.
+func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values []float64, err error) {
+	if !l.refOnTrunk {
+		if refLogp, err = l.logprobs(ctx, l.reference, tr); err != nil {
+			return nil, nil, err
+		}
+	}
+	tr.trunk = make([][]float32, tr.B())
+	for _, m := range tr.micros(tr.all(), l.c.MicroTokens) {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		l.eval.Reset()
+		a := l.critic.adapter
+		x := l.model.Trunk(l.eval, a, m.batch, l.trunk)
+		values = widen(values, l.model.Scores(l.eval, a, l.model.HiddenFrom(l.eval, a, m.batch, l.trunk, x), m.rows))
+		if l.refOnTrunk {
+			h := l.model.HiddenFrom(l.eval, l.reference, m.batch, l.trunk, x)
+			logp, _ := l.model.LogProbs(l.eval, l.reference, h, m.rows, m.targets, l.temperature)
+			refLogp = widen(refLogp, logp)
+		}
+		if l.trunk > 0 {
+			for k, i := range m.which {
+				tr.trunk[i] = slices.Clone(x.Data[int(m.batch.Starts[k])*x.Cols : int(m.batch.Starts[k+1])*x.Cols])
+			}
+		}
+	}
+	return refLogp, values, nil
+}
+
+// criticHidden is the critic's hidden states of a pass, recorded, from the kept trunk where there is one.
+func (l *learner) criticHidden(tr *Trajectories, m micro) *tensor.Tensor {
+	if l.trunk == 0 {
+		return l.model.Hidden(l.tape, l.critic.adapter, m.batch)
+	}
+	l.kept = l.kept[:0]
+	for _, i := range m.which {
+		l.kept = append(l.kept, tr.trunk[i]...)
+	}
+	x := l.tape.Leaf(l.kept, len(m.batch.IDs), l.model.Config.Hidden, false)
+	return l.model.HiddenFrom(l.tape, l.critic.adapter, m.batch, l.trunk, x)
+}
+
+// lowestTrained is the number of the lowest block in which something is trained, at least 0.
+func lowestTrained(a *peft.Adapter) int {
+	lowest := math.MaxInt
+	for _, p := range a.Params() {
+		if p.Trainable {
+			lowest = min(lowest, p.Layer)
+		}
+	}
+	return max(lowest, 0)
+}
+
+// sameBelow says whether two adapters do the same in every block below layer, and in the embedding.
+func sameBelow(a, b *peft.Adapter, layer int) bool {
+	if a == nil || b == nil || a.Full() || b.Full() || !slices.EqualFunc(below(a, layer), below(b, layer), func(p, q peft.Param) bool {
+		return p.Name == q.Name && slices.Equal(a.Values[p.Off:p.Off+p.Len()], b.Values[q.Off:q.Off+q.Len()])
+	}) {
+		return false
+	}
+	x, y := a.Config(), b.Config()
+	return x.Alpha == y.Alpha && x.R == y.R && x.UseRSLoRA == y.UseRSLoRA && slices.Equal(x.AlphaPattern, y.AlphaPattern) && slices.Equal(x.RankPattern, y.RankPattern)
+}
+
+func below(a *peft.Adapter, layer int) []peft.Param {
+	var out []peft.Param
+	for _, p := range a.Params() {
+		if p.Layer < layer {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// kl returns the configured estimate of KL(policy || reference) at every response token, [N] in nats.
+func (l *learner) kl(tr *Trajectories) []float64 {
+	if l.c.KL.Estimator == objective.ExactKL {
+		return l.fullKL(tr)
+	}
+	in := map[string][]float64{"policyLogp": tr.OldLogp, "refLogp": tr.RefLogp}
+	return objective.KL(l.c.KL.Estimator).Eval(make([]float64, tr.N()), in).Each
+}
+
+// fullRows is how many [vocabulary] rows the exact divergence holds at once.
+const fullRows = 16
+
+func (l *learner) fullKL(tr *Trajectories) []float64 {
+	vocab := l.model.Vocab
+	loss := objective.FullKL(vocab)
+	out := make([]float64, 0, tr.N())
+	for _, m := range tr.micros(tr.all(), l.c.MicroTokens) {
+		l.eval.Reset()
+		policy := l.model.Hidden(l.eval, l.policy.adapter, m.batch)
+		ref := l.model.Hidden(l.eval, l.reference, m.batch)
+		for a := 0; a < len(m.rows); a += fullRows {
+			rows := m.rows[a:min(a+fullRows, len(m.rows))]
+			in := map[string][]float64{
+				"policyLogits": l.logits(l.policy.adapter, policy, rows),
+				"refLogits":    l.logits(l.reference, ref, rows),
+			}
+			out = append(out, loss.Eval(make([]float64, len(rows)), in).Each...)
+		}
+	}
+	return out
+}
+
+// logits are those of some hidden rows, divided by the temperature, [rows,vocabulary].
+func (l *learner) logits(a *peft.Adapter, h *tensor.Tensor, rows []int32) []float64 {
+	z := widen(nil, l.model.Logits(l.eval, a, h, rows))
+	for i := range z {
+		z[i] /= l.c.Sampling.Temperature
+	}
+	return z
+}
+
+func widen(dst []float64, x *tensor.Tensor) []float64 {
+	for _, v := range x.Data {
+		dst = append(dst, float64(v))
+	}
+	return dst
+}

@@ -1,0 +1,285 @@
+package ppo
+
+import (
+	"fmt"
+	"math"
+
+	"plumb/internal/model"
+	"plumb/internal/objective"
+	"plumb/internal/optim"
+	"plumb/internal/peft"
+	"plumb/internal/rng"
+	"plumb/internal/tensor"
+)
+
+// trained is one model that moves.
+type trained struct {
+	name    string
+	adapter *peft.Adapter
+	opt     *optim.AdamW
+}
+
+// learner holds what every update uses. policy and critic are the same on a shared trunk.
+type learner struct {
+	c           Config
+	seed        uint64
+	model       *model.Model
+	reference   *peft.Adapter
+	policy      *trained
+	critic      *trained
+	temperature float32
+	trunk       int       // the block at which the critic's training starts; what lies below is computed once a batch
+	refOnTrunk  bool      // the reference does the same below it
+	kept        []float32 // scratch of criticHidden
+
+	show Progress
+	tape *tensor.Tape // records
+	eval *tensor.Tape // does not
+
+	policyLoss, valueLoss *objective.Loss
+}
+
+func newLearner(in Inputs, c Config) *learner {
+	pool := in.Model.Pool()
+	l := &learner{
+		c: c, seed: in.Seed, model: in.Model, reference: in.Reference, temperature: float32(c.Sampling.Temperature),
+		show: in.Progress, tape: tensor.NewTape(pool), eval: tensor.NewInferenceTape(pool),
+		policyLoss: objective.Policy(c.clipping(), c.EntropyCoef), valueLoss: objective.Value(c.Clip.Value),
+	}
+	l.tape.Recompute(c.Recompute)
+	if l.show == nil {
+		l.show = silent{}
+	}
+	prepare := func(name string, a *peft.Adapter) *trained {
+		return &trained{name: name, adapter: a, opt: optim.NewAdamW(pool, len(a.Values), c.Optimizer.config(), groups(a)...)}
+	}
+	if c.Critic.Shared {
+		a := in.Policy.Clone()
+		a.AddScoreHead(in.Model.Config.Hidden, 0, 0)
+		l.policy = prepare("policy", a)
+		l.critic = l.policy
+		return l
+	}
+	l.policy, l.critic = prepare("policy", in.Policy), prepare("critic", in.Critic)
+	l.trunk = lowestTrained(in.Critic)
+	l.refOnTrunk = l.trunk > 0 && sameBelow(in.Critic, in.Reference, l.trunk)
+	return l
+}
+
+// groups are the trained parameters; gains and biases are not decayed.
+func groups(a *peft.Adapter) []optim.Group {
+	var out []optim.Group
+	for _, p := range a.Params() {
+		if !p.Trainable {
+			continue
+		}
+		g := optim.Group{Off: p.Off, Len: p.Len(), LRScale: 1, Decay: 1}
+		if p.OneD {
+			g.Decay = 0
+		}
+		out = append(out, g)
+	}
+	return out
+}
+
+// models are the distinct models that move, the policy first.
+func (l *learner) models() []*trained {
+	if l.critic == l.policy {
+		return []*trained{l.policy}
+	}
+	return []*trained{l.policy, l.critic}
+}
+
+// learn is step 8 of an update. The steps it returns include skipped ones.
+func (l *learner) learn(tr *Trajectories, st *state, dump func(s *step) error) ([]stepStats, error) {
+	var all []stepStats
+	for epoch := range l.c.Epochs {
+		l.show.Set(st.Episodes, fmt.Sprintf("learning, epoch %d of %d", epoch+1, l.c.Epochs))
+		for k, which := range split(l.shuffled(st.Update, epoch, tr.B()), l.c.Minibatches) {
+			s := l.newStep(tr, which, st)
+			s.epoch, s.minibatch = epoch, k
+			s.gradients()
+			switch {
+			case s.stats.nonFinite:
+				l.clearGradients()
+				st.NonFinite++
+				st.NonFiniteInRow++
+				if err := dump(s); err != nil {
+					return nil, err
+				}
+				if st.NonFiniteInRow >= maxNonFinite {
+					return nil, fmt.Errorf("update %d, epoch %d, minibatch %d (episodes %v, seed %d): loss or gradient not finite, %d times in a row; lower ppo.lr, or look at the dumps in nonfinite/",
+						st.Update+1, epoch, k, s.episodes(), l.seed, st.NonFiniteInRow)
+				}
+			case l.c.MaxRatio > 0 && s.stats.policy.Ratio > l.c.MaxRatio:
+				s.stats.overRatio = true
+				st.OverRatio++
+				st.NonFiniteInRow = 0
+			case l.c.TargetKL > 0 && s.stats.policy.ApproxKL > 1.5*l.c.TargetKL:
+				st.NonFiniteInRow = 0
+				l.clearGradients()
+				return append(all, s.stats), nil
+			default:
+				st.NonFiniteInRow = 0
+				s.move()
+			}
+			l.clearGradients()
+			all = append(all, s.stats)
+		}
+	}
+	return all, nil
+}
+
+// maxNonFinite is how many minibatches in a row may be skipped before the run ends.
+const maxNonFinite = 3
+
+func (l *learner) clearGradients() {
+	for _, m := range l.models() {
+		m.adapter.ZeroGrads()
+	}
+}
+
+// shuffled is the order in which an epoch of an update goes through n responses.
+func (l *learner) shuffled(update, epoch, n int) []int {
+	return rng.New(l.seed, shuffleStream, uint64(update), uint64(epoch)).Perm(n)
+}
+
+// split cuts order into n parts whose sizes differ by one at most, fewer where there are fewer elements.
+func split(order []int, n int) [][]int {
+	n = min(n, len(order))
+	out := make([][]int, n)
+	for k := range n {
+		out[k] = order[k*len(order)/n : (k+1)*len(order)/n]
+	}
+	return out
+}
+
+// step is one optimizer step: a minibatch, whose vectors are those of the trajectories gathered in its order.
+type step struct {
+	l                *learner
+	tr               *Trajectories
+	which            []int
+	epoch, minibatch int
+	policyLR         float64
+	criticLR         float64
+
+	weights                                 []float64 // [n] of every token in the step's losses
+	oldLogp, advantages, oldValues, returns []float64 // [n]
+	policyLogp, entropy, values             []float64 // [n] by the models as they are now
+	stats                                   stepStats
+}
+
+func (l *learner) newStep(tr *Trajectories, which []int, st *state) *step {
+	s := &step{l: l, tr: tr, which: which}
+	s.policyLR, s.criticLR = l.rates(st)
+	var lengths []int
+	for _, i := range which {
+		a, b := tr.Starts.Row(i)
+		lengths = append(lengths, b-a)
+		s.oldLogp = append(s.oldLogp, tr.OldLogp[a:b]...)
+		s.advantages = append(s.advantages, tr.Advantages[a:b]...)
+		s.oldValues = append(s.oldValues, tr.OldValues[a:b]...)
+		s.returns = append(s.returns, tr.Returns[a:b]...)
+	}
+	s.weights = l.c.Aggregation.Weights(lengths, float64(l.c.Sampling.MaxNew))
+	s.stats.trainedPolicy = st.Update >= l.c.Critic.Warmup
+	return s
+}
+
+// rates are the learning rates of an update: schedules count episodes, so both are 0 when the last one is done.
+func (l *learner) rates(st *state) (policy, critic float64) {
+	return l.c.schedule(l.c.LR).LR(st.Episodes), l.c.schedule(l.c.Critic.LR).LR(st.Episodes)
+}
+
+// gradients adds up the micro-batches' gradients and computes the step's statistics. Nothing moves.
+func (s *step) gradients() {
+	l := s.l
+	for _, m := range s.tr.micros(s.which, l.c.MicroTokens) {
+		a := len(s.values)
+		b := a + len(m.rows)
+		if s.stats.trainedPolicy {
+			l.tape.Reset()
+			h := l.model.Hidden(l.tape, l.policy.adapter, m.batch)
+			s.policyPass(m, h, a, b)
+			if l.c.Critic.Shared {
+				s.valuePass(m, h, a, b, l.c.Critic.Coef)
+			}
+			l.tape.Backward()
+		}
+		if !l.c.Critic.Shared {
+			l.tape.Reset()
+			s.valuePass(m, l.criticHidden(s.tr, m), a, b, 1)
+			l.tape.Backward()
+		}
+	}
+	s.summarise()
+}
+
+// policyPass seeds the gradient of the policy loss of tokens a to b of the step.
+func (s *step) policyPass(m micro, h *tensor.Tensor, a, b int) {
+	l := s.l
+	logp, entropy := l.model.LogProbs(l.tape, l.policy.adapter, h, m.rows, m.targets, l.temperature)
+	s.policyLogp, s.entropy = widen(s.policyLogp, logp), widen(s.entropy, entropy)
+	r := l.policyLoss.Eval(s.weights[a:b], map[string][]float64{
+		"policyLogp": s.policyLogp[a:b], "oldLogp": s.oldLogp[a:b], "advantages": s.advantages[a:b], "entropy": s.entropy[a:b],
+	})
+	for i, x := range r.Show["surrogate"] {
+		s.stats.policyLoss += s.weights[a+i] * x
+	}
+	logp.Seed(r.Grad["policyLogp"])
+	if l.c.EntropyCoef != 0 {
+		entropy.Seed(r.Grad["entropy"])
+	}
+}
+
+// valuePass seeds the gradient of coef times the value loss of tokens a to b of the step.
+func (s *step) valuePass(m micro, h *tensor.Tensor, a, b int, coef float64) {
+	l := s.l
+	values := l.model.Scores(l.tape, l.critic.adapter, h, m.rows)
+	s.values = widen(s.values, values)
+	r := l.valueLoss.Eval(s.weights[a:b], map[string][]float64{"values": s.values[a:b], "oldValues": s.oldValues[a:b], "returns": s.returns[a:b]})
+	s.stats.valueLoss += r.Loss
+	seed := r.Grad["values"]
+	for i := range seed {
+		seed[i] *= coef
+	}
+	values.Seed(seed)
+}
+
+// summarise computes the statistics and clips the gradients.
+func (s *step) summarise() {
+	l, st := s.l, &s.stats
+	if st.trainedPolicy {
+		st.policy = objective.PolicyHealth(s.policyLogp, s.oldLogp, s.advantages, l.c.clipping())
+		st.entropy = objective.Mean(s.entropy)
+		st.policyNorm = optim.Clip(l.model.Pool(), l.policy.adapter.Grads, l.c.MaxGradNorm)
+	}
+	st.value = objective.ValueHealth(s.values, s.oldValues, s.returns, l.c.Clip.Value)
+	if l.critic != l.policy {
+		st.criticNorm = optim.Clip(l.model.Pool(), l.critic.adapter.Grads, l.c.MaxGradNorm)
+	}
+	for _, x := range []float64{st.policyLoss, st.valueLoss, st.entropy, st.policyNorm, st.criticNorm, st.policy.Ratio, st.value.Error} {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			st.nonFinite = true
+		}
+	}
+}
+
+// move applies the gradients.
+func (s *step) move() {
+	l := s.l
+	if s.stats.trainedPolicy {
+		l.policy.opt.Step(l.policy.adapter.Values, l.policy.adapter.Grads, s.policyLR)
+	}
+	if l.critic != l.policy {
+		l.critic.opt.Step(l.critic.adapter.Values, l.critic.adapter.Grads, s.criticLR)
+	}
+}
+
+func (s *step) episodes() []uint64 {
+	var out []uint64
+	for _, i := range s.which {
+		out = append(out, s.tr.Episodes[i])
+	}
+	return out
+}

@@ -1,0 +1,178 @@
+package ppo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"plumb/internal/objective"
+	"plumb/internal/run"
+)
+
+// stopping is a scorer that ends the training while it is asked for the n-th time: as a signal does, or as a crash.
+type stopping struct {
+	Scorer
+	left int
+	stop func()
+}
+
+func (s *stopping) Scores(ctx context.Context, p, r [][]int32) ([]float64, error) {
+	if s.left--; s.left == 0 {
+		s.stop()
+		return nil, ctx.Err()
+	}
+	return s.Scorer.Scores(ctx, p, r)
+}
+
+func cutOff(t *testing.T, c Config, in Inputs, s *run.Stage, update int, crash bool) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	in.Scorer = &stopping{in.Scorer, update, cancel}
+	if crash {
+		in.Scorer.(*stopping).stop = func() { panic("power cut") }
+		defer func() {
+			if recover() == nil {
+				t.Error("no crash")
+			}
+		}()
+	}
+	if _, err := Train(ctx, c, in, s); !errors.Is(err, context.Canceled) {
+		t.Fatalf("interrupted in update %d: %v", update, err)
+	}
+	if err := s.Fail(run.Interrupted, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// 24. Everything an update depends on is in the checkpoint: a training interrupted in any update and started again in a new
+// process's place ends with the same bytes, file by file, as one that was not.
+func TestPoint24ResumeIsBitExact(t *testing.T) {
+	start := func() (Inputs, Config) {
+		return toy(t, func(_ *Inputs, c *Config) {
+			c.Episodes, c.Batch, c.SaveEvery, c.Minibatches = 28, 8, 2, 2 // four updates, the last of four episodes
+			c.KL.Target, c.KL.Horizon, c.Score.Scale, c.Schedule = 3, 20, "running", "cosine"
+		})
+	}
+	in, c := start()
+	whole := stage(t, t.TempDir())
+	result, err := Train(context.Background(), c, in, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tree(t, whole.Path())
+	if len(want) < 12 {
+		t.Fatalf("only %d files", len(want))
+	}
+	for update := 1; update <= 4; update++ {
+		for _, crash := range []bool{false, true} {
+			what := fmt.Sprintf("stopped in update %d, crash %v", update, crash)
+			root := t.TempDir()
+			in, c := start()
+			s, closeRun := begin(t, root)
+			cutOff(t, c, in, s, update, crash)
+			closeRun()
+
+			in, c = start() // adapters as they were at the very start: all must come from the checkpoint
+			s, closeRun = begin(t, root)
+			if _, err := Train(context.Background(), c, in, s); err != nil {
+				t.Fatal(err)
+			}
+			closeRun()
+			s = stage(t, root) // once more, as after a kill between the last checkpoint and the end
+			in, c = start()
+			again, err := Train(context.Background(), c, in, s)
+			if err != nil || fmt.Sprint(again) != fmt.Sprint(result) {
+				t.Errorf("%s: result %v, want %v (%v)", what, again, result, err)
+			}
+			got := tree(t, s.Path())
+			for name := range want {
+				if !bytes.Equal(got[name], want[name]) {
+					t.Errorf("%s: %s differs", what, name)
+				}
+			}
+			if len(got) != len(want) {
+				t.Errorf("%s: %d files, want %d", what, len(got), len(want))
+			}
+		}
+	}
+
+	// What a checkpoint belongs to is checked.
+	l := newLearner(in, c)
+	dir := t.TempDir()
+	if err := l.save(dir, newState(c, run.Manifest{Template: run.Source{SHA256: "a"}})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.load(dir, run.Manifest{Template: run.Source{SHA256: "b"}}); err == nil {
+		t.Error("a checkpoint made with another chat template was accepted")
+	}
+}
+
+// tree reads every file below dir but those that hold clock readings.
+func tree(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Name() == "timing.jsonl" || d.Name() == run.ManifestName {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		out[name], err = os.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// 25. Metrics: masked, with their n, per token and per sequence; the numbers of a batch small enough to work out by hand.
+func TestPoint25HonestMetrics(t *testing.T) {
+	tr := &Trajectories{
+		Episodes: []uint64{0, 1}, Prompts: [][]int32{{1}, {1, 2}}, Responses: [][]int32{{7, 7, 7, 7, 7, stopID}, {stopID}}, Ended: []bool{true, true},
+		Starts: StartsOf([]int{6, 1}), KLCoef: 0.5,
+		SampledLogp: []float64{-1, -1, -1, -1, -1, -1, -4}, OldLogp: []float64{-1, -1, -1, -1, -1, -1, -4},
+		RefLogp: []float64{-2, -1, -1, -1, -1, -1, -5}, KL: []float64{1, 0, 0, 0, 0, 0, 1},
+		OldValues: []float64{0, 0, 0, 0, 0, 0, 2}, Returns: []float64{1, 1, 1, 1, 1, 1, 3}, RawScores: []float64{1, 4}, Scores: []float64{1, 3},
+		Advantages: []float64{1, 1, 1, 1, 1, 1, -6},
+	}
+	tr.Rewards = Rewards(tr.KL, tr.Starts, tr.Scores, tr.KLCoef)
+	steps := []stepStats{
+		{trainedPolicy: true, policyLoss: 1, entropy: 2, policyNorm: 3, policy: objective.PolicyStats{ApproxKL: 0.5, Ratio: 1, RatioMax: 4}},
+		{nonFinite: true, policyLoss: math.NaN()},
+		{valueLoss: 4, criticNorm: 1}, // the critic's warm-up: not counted among the policy's
+	}
+	m := run.Values(metrics(tr, Default(), &state{Episodes: 2, NonFinite: 1}, steps, 0.1, 0.2))
+	for key, want := range map[string]float64{
+		"episode": 2, "objective/kl": 1, "objective/kl_per_token": 2.0 / 7, "objective/kl_coef": 0.5, "objective/kl_se": 0,
+		"objective/kl_k3": math.Exp(-1), "objective/scores": 2, "objective/scores_std": math.Sqrt2, "objective/scores_se": 1, "objective/scores_raw": 2.5,
+		"objective/non_score_reward": -0.5, "objective/rlhf_reward": 1.5, "objective/entropy": 5,
+		"policy/approxkl_avg": 0.5, "policy/entropy_avg": 2, "loss/policy_avg": 1, "loss/value_avg": 2, "val/ratio": 1, "val/ratio_max": 4,
+		"grad_norm/policy": 3, "grad_norm/critic": 0.5, "val/num_eos_tokens": 2, "val/eos_frac": 1, "val/var_explained": 1,
+		"val/mean": 2.0 / 7, "returns/mean": 9.0 / 7, "tokens/responses_len_mean": 3.5, "tokens/responses_len_max": 6,
+		"tokens/responses_len_p95": 5.75, "tokens/queries_len_mean": 1.5,
+		// 7777 twice, 777s once; 6 and 0 four-grams... the first response has 3 four-grams, one repeated; the second none.
+		"text/repeated_4grams": (1.0 / 3) / 2, "text/distinct_1": 2.0 / 7, "text/distinct_2": 2.0 / 5, "text/empty_frac": 0.5,
+		"rollout/logprob_diff_mean": 0, "rollout/logprob_diff_max": 0, "guard/steps": 3, "guard/skipped_nonfinite": 1, "lr": 0.1, "lr_critic": 0.2,
+	} {
+		if got := get(t, m, key); math.Abs(got-want) > 1e-12 {
+			t.Errorf("%s: %v, want %v", key, got, want)
+		}
+	}
+	in, c := toy(t)
+	r := trainToy(t, in, c)
+	for _, kv := range r.Metrics {
+		if math.IsNaN(kv.Value) || math.IsInf(kv.Value, 0) {
+			t.Errorf("%s is %v", kv.Key, kv.Value)
+		}
+	}
+}

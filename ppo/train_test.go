@@ -1,0 +1,154 @@
+package ppo
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"plumb/internal/peft"
+)
+
+// The rule asks for even tokens. The share of them in the last quarter of a short training exceeds that in the first by far more
+// than chance: the standard error of such a mean of 160 shares is below 0.03.
+func TestToyLearns(t *testing.T) {
+	in, c := toy(t, func(_ *Inputs, c *Config) {
+		c.Episodes, c.Batch, c.Epochs, c.SaveEvery, c.KL.Coef = 640, 32, 4, 100, 0.02
+		c.LR, c.Critic.LR, c.Schedule, c.Optimizer.Eps = 1e-2, 5e-3, "constant", 1e-8
+		c.MissingStop.Rule = KeepScore
+	})
+	s := stage(t, t.TempDir())
+	if _, err := Train(context.Background(), c, in, s); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(s.Path("metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw []float64
+	for line := range strings.Lines(string(text)) {
+		var m map[string]float64
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		raw = append(raw, m["objective/scores_raw"])
+	}
+	before, after := sum(raw[:5])/5, sum(raw[15:])/5
+	t.Logf("share of even tokens %.3f, then %.3f", before, after)
+	if len(raw) != 20 || after < before+0.15 {
+		t.Errorf("share of even tokens %.3f in the first five updates, %.3f in the last of %d", before, after, len(raw))
+	}
+}
+
+// A critic that trains its top block starts from a trunk computed once. Everything is as if it were not kept, to the bit, also
+// where the reference shares it.
+func TestKeptTrunkChangesNothing(t *testing.T) {
+	in, c := toy(t, func(_ *Inputs, c *Config) { c.Critic.Layers = 1 })
+	l, tr, st := experienced(t, in, c)
+	if l.trunk != 1 || !l.refOnTrunk {
+		t.Fatalf("trunk %d, shared %v", l.trunk, l.refOnTrunk)
+	}
+	s := l.newStep(tr, tr.all(), st)
+	s.gradients()
+	grads := slices.Clone(l.critic.adapter.Grads)
+	l.clearGradients()
+
+	l.trunk, l.refOnTrunk = 0, false
+	ref, values, err := l.judged(context.Background(), tr)
+	if err != nil || !slices.Equal(ref, tr.RefLogp) || !slices.Equal(values, tr.OldValues) {
+		t.Error("reference or values differ", err)
+	}
+	s = l.newStep(tr, tr.all(), st)
+	s.gradients()
+	if !slices.Equal(grads, l.critic.adapter.Grads) || !slices.ContainsFunc(grads, func(g float32) bool { return g != 0 }) {
+		t.Error("the critic's gradients differ")
+	}
+
+	in, c = toy(t, func(in *Inputs, c *Config) {
+		c.Critic.Layers = 1
+		ref := in.Policy.Clone()
+		ref.Values[5] += 0.25 // below the trunk's end
+		in.Reference = ref.Freeze()
+	})
+	if l := func() *learner { in.check(c); return newLearner(in, c) }(); l.trunk != 1 || l.refOnTrunk {
+		t.Error("a reference with another trunk shares the critic's")
+	}
+}
+
+// Recomputing blocks in the backward pass changes no bit of a training.
+func TestRecomputeChangesNothing(t *testing.T) {
+	in, c := toy(t)
+	trainToy(t, in, c)
+	policy, critic := in.Policy.Values, in.Critic.Values
+	in, c = toy(t, func(_ *Inputs, c *Config) { c.Recompute = true })
+	trainToy(t, in, c)
+	if !slices.Equal(policy, in.Policy.Values) || !slices.Equal(critic, in.Critic.Values) {
+		t.Error("another policy or critic")
+	}
+}
+
+// Gains and biases are not decayed, matrices are, frozen parameters are in no group.
+func TestGroupsOfAnAdapter(t *testing.T) {
+	a := peft.NewFull(toyModel(t, 1).Modules())
+	a.FreezeBelow(1)
+	trained, decayed := 0, 0
+	for _, g := range groups(a) {
+		trained += g.Len
+		if g.Decay == 1 {
+			decayed += g.Len
+		}
+	}
+	// Block 1: q and o 32*32, k and v 16*32, three of 48*32; the head 23*32. Gains: two of the block and the last.
+	if matrices := 2*32*32 + 2*16*32 + 3*48*32 + vocab*32; decayed != matrices || trained != matrices+3*32 {
+		t.Errorf("%d trained, %d decayed", trained, decayed)
+	}
+}
+
+func TestConfigNamesTheKey(t *testing.T) {
+	ok := Default()
+	ok.Prompts = "p.jsonl"
+	if err := ok.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	nan := math.NaN()
+	for key, spoil := range map[string]func(*Config){
+		"prompts": func(c *Config) { c.Prompts = "" }, "episodes": func(c *Config) { c.Episodes = 0 }, "batch": func(c *Config) { c.Batch = -1 },
+		"minibatches": func(c *Config) { c.Minibatches = 65 }, "epochs": func(c *Config) { c.Epochs = 0 }, "micro_tokens": func(c *Config) { c.MicroTokens = 0 },
+		"lr": func(c *Config) { c.LR = nan }, "critic.lr": func(c *Config) { c.Critic.LR = -1 }, "optimizer": func(c *Config) { c.Optimizer.Beta1 = 1 },
+		"max_grad_norm": func(c *Config) { c.MaxGradNorm = nan }, "clip.low": func(c *Config) { c.Clip.Low = 1 }, "clip.high": func(c *Config) { c.Clip.High = 0 },
+		"clip.value": func(c *Config) { c.Clip.Value = math.Inf(1) }, "kl.coef": func(c *Config) { c.KL.Coef = -0.1 }, "kl.target": func(c *Config) { c.KL.Target = nan },
+		"kl.horizon": func(c *Config) { c.KL.Target, c.KL.Horizon = 6, 0 }, "kl.min, kl.max": func(c *Config) { c.KL.Target, c.KL.Min = 6, 0 },
+		"kl.estimator": func(c *Config) { c.KL.Estimator = "k4" }, "critic.layers": func(c *Config) { c.Critic.Layers = -1 },
+		"critic.warmup": func(c *Config) { c.Critic.Shared, c.Critic.Warmup = true, 3 }, "score.scale": func(c *Config) { c.Score.Scale = "batch" },
+		"score.clip": func(c *Config) { c.Score.Clip = -1 }, "sampling.temperature": func(c *Config) { c.Sampling.Temperature = nan },
+		"sampling.max_new": func(c *Config) { c.Sampling.MaxNew = 0 }, "stop.after": func(c *Config) { c.Stop.After = 64 },
+		"missing_stop": func(c *Config) { c.MissingStop.Rule = "punish" }, "missing_stop.value": func(c *Config) { c.MissingStop.Value = nan },
+		"gamma": func(c *Config) { c.Gamma = 1.1 }, "lambda": func(c *Config) { c.Lambda = nan }, "entropy_coef": func(c *Config) { c.EntropyCoef = -1 },
+		"aggregation": func(c *Config) { c.Aggregation = "mean" }, "target_kl": func(c *Config) { c.TargetKL = -1 }, "max_ratio": func(c *Config) { c.MaxRatio = 1 },
+		"save_every": func(c *Config) { c.SaveEvery = 0 },
+	} {
+		bad := ok
+		spoil(&bad)
+		if err := bad.Validate(); err == nil || !strings.HasPrefix(err.Error(), key+":") {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// What cannot be trained on is refused before anything starts, with the number of the prompt.
+func TestInputsAreChecked(t *testing.T) {
+	for want, spoil := range map[string]func(*Inputs){
+		"there is none": func(in *Inputs) { in.Prompts = nil }, "number 2 is empty": func(in *Inputs) { in.Prompts[1].IDs = nil },
+		"number 3: token 0": func(in *Inputs) { in.Prompts[2].IDs = []int32{vocab} }, "64 positions": func(in *Inputs) { in.Prompts[0].IDs = make([]int32, 60) },
+		"stop.tokens": func(in *Inputs) { in.StopIDs = nil }, "no scalar head": func(in *Inputs) { in.Critic = in.Policy.Clone() },
+	} {
+		in, c := toy(t)
+		spoil(&in)
+		if err := in.check(c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
