@@ -72,8 +72,8 @@ type Config struct {
 	TargetKL float64
 	// MaxRatio skips a minibatch whose mean probability ratio exceeds it, > 1; 0 = never. Default 10 (TRL 0.9).
 	MaxRatio float64
-	// SaveEvery is after how many updates a checkpoint is written, > 0. Default 10. The last update and an interruption
-	// write one anyway.
+	// SaveEvery is after how many updates a checkpoint is written, > 0. Default 1: a killed run goes on from its last whole
+	// update. The last update and an interruption write one anyway.
 	SaveEvery int
 }
 
@@ -178,7 +178,7 @@ func Default() Config {
 		Sampling:    Sampling{Temperature: 1, MaxNew: 64, MaxBatch: 64, TopP: 1},
 		Whiten:      Whitened{Advantages: true},
 		MissingStop: MissingStop{Rule: OverrideScore, Value: -1},
-		Gamma:       1, Lambda: 0.95, Aggregation: objective.TokenMean, MaxRatio: 10, SaveEvery: 10,
+		Gamma:       1, Lambda: 0.95, Aggregation: objective.TokenMean, MaxRatio: 10, SaveEvery: 1,
 	}
 }
 

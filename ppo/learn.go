@@ -1,6 +1,7 @@
 package ppo
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -90,15 +91,18 @@ func (l *learner) models() []*trained {
 	return []*trained{l.policy, l.critic}
 }
 
-// learn is step 8 of an update. The steps it returns include skipped ones.
-func (l *learner) learn(tr *Trajectories, st *state, dump func(s *step) error) ([]stepStats, error) {
+// learn is step 8 of an update. The steps it returns include skipped ones. When ctx is done it gives up half-way, the models
+// moved, and returns ctx's error.
+func (l *learner) learn(ctx context.Context, tr *Trajectories, st *state, dump func(s *step) error) ([]stepStats, error) {
 	var all []stepStats
 	for epoch := range l.c.Epochs {
 		l.show.Set(st.Episodes, fmt.Sprintf("learning, epoch %d of %d", epoch+1, l.c.Epochs))
 		for k, which := range split(l.shuffled(st.Update, epoch, tr.B()), l.c.Minibatches) {
 			s := l.newStep(tr, which, st)
 			s.epoch, s.minibatch = epoch, k
-			s.gradients()
+			if err := s.gradients(ctx); err != nil {
+				return nil, err
+			}
 			switch {
 			case s.stats.nonFinite:
 				l.clearGradients()
@@ -192,9 +196,12 @@ func (l *learner) rates(st *state) (policy, critic float64) {
 }
 
 // gradients adds up the micro-batches' gradients and computes the step's statistics. Nothing moves.
-func (s *step) gradients() {
+func (s *step) gradients(ctx context.Context) error {
 	l := s.l
 	for _, m := range s.tr.micros(s.which, l.c.MicroTokens) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		a := len(s.values)
 		b := a + len(m.rows)
 		if s.stats.trainedPolicy {
@@ -213,6 +220,7 @@ func (s *step) gradients() {
 		}
 	}
 	s.summarise()
+	return nil
 }
 
 // policyPass seeds the gradient of the policy loss of tokens a to b of the step.

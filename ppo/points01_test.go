@@ -36,7 +36,7 @@ func TestPoint01MasksNotIDs(t *testing.T) {
 	// Every loss and metric of a real batch has exactly one element a response token.
 	l, tr, st := experiencedToy(t)
 	s := l.newStep(tr, tr.all(), st)
-	s.gradients()
+	must(t, s.gradients(context.Background()))
 	n := 0
 	for _, r := range tr.Responses {
 		n += len(r)
@@ -82,7 +82,7 @@ func TestPoint03TemperatureEverywhere(t *testing.T) {
 		t.Error("sampler and trainer differ at temperature 0.7")
 	}
 	s := l.newStep(tr, tr.all(), st)
-	s.gradients()
+	must(t, s.gradients(context.Background()))
 	if !slices.Equal(s.policyLogp, tr.OldLogp) {
 		t.Error("the update's log-probabilities are not those of the rollout")
 	}
@@ -123,7 +123,7 @@ func TestPoint04FirstRatioIsOne(t *testing.T) {
 		t.Errorf("a difference of 0.25 is reported as %v, %v", mean, most)
 	}
 	s := l.newStep(tr, tr.all(), st)
-	s.gradients()
+	must(t, s.gradients(context.Background()))
 	p := s.stats.policy
 	if p.Ratio != 1 || p.RatioVar != 0 || p.ApproxKL != 0 || p.ApproxKLK3 != 0 || p.ClipFrac != 0 {
 		t.Errorf("before anything moves: %+v", p)
@@ -134,7 +134,7 @@ func TestPoint04FirstRatioIsOne(t *testing.T) {
 	s.move()
 	l.clearGradients()
 	s = l.newStep(tr, tr.all(), st)
-	s.gradients()
+	must(t, s.gradients(context.Background()))
 	if p := s.stats.policy; p.ApproxKL == 0 || p.Ratio == 1 {
 		t.Errorf("after a step: %+v", p)
 	}
@@ -158,7 +158,7 @@ func TestPoint05DropoutOff(t *testing.T) {
 	in.Critic = critic
 	l, tr, st := experienced(t, in, c)
 	s := l.newStep(tr, tr.all(), st)
-	s.gradients()
+	must(t, s.gradients(context.Background()))
 	if s.stats.policy.Ratio != 1 || s.stats.policy.RatioVar != 0 || !slices.Equal(s.values, tr.OldValues) {
 		t.Error("the training pass differs from the evaluation pass")
 	}
@@ -269,7 +269,7 @@ func TestPoint09StopAfter(t *testing.T) {
 		t.Error("no stop token before position 4: the toy does not test it")
 	}
 	s := l.newStep(tr, tr.all(), st)
-	if s.gradients(); s.stats.policy.Ratio != 1 || !slices.Equal(tr.SampledLogp, tr.OldLogp) {
+	if must(t, s.gradients(context.Background())); s.stats.policy.Ratio != 1 || !slices.Equal(tr.SampledLogp, tr.OldLogp) {
 		t.Error("the cut responses' log-probabilities differ from the sampler's")
 	}
 }

@@ -1,6 +1,7 @@
 package ppo
 
 import (
+	"context"
 	"math"
 	"slices"
 	"testing"
@@ -165,7 +166,7 @@ func TestPoint15MicroBatchSplit(t *testing.T) {
 		gradients := func(micro int) (*step, []float32, []float32) {
 			l.c.MicroTokens = micro
 			s := l.newStep(tr, tr.all(), st)
-			s.gradients()
+			must(t, s.gradients(context.Background()))
 			p, v := slices.Clone(l.policy.adapter.Grads), slices.Clone(l.critic.adapter.Grads)
 			l.clearGradients()
 			return s, p, v

@@ -63,13 +63,13 @@ func TestPoint17Critic(t *testing.T) {
 		}
 	}
 	s := l.newStep(tr, tr.all(), st)
-	if s.gradients(); s.stats.policy.Ratio != 1 || s.stats.valueLoss == 0 {
+	if must(t, s.gradients(context.Background())); s.stats.policy.Ratio != 1 || s.stats.valueLoss == 0 {
 		t.Errorf("shared trunk: %+v", s.stats)
 	}
 	head := func(coef float64) []float32 {
 		l.c.Critic.Coef = coef
 		l.clearGradients()
-		l.newStep(tr, tr.all(), st).gradients()
+		must(t, l.newStep(tr, tr.all(), st).gradients(context.Background()))
 		return slices.Clone(l.critic.adapter.Grads[len(l.critic.adapter.Grads)-32:])
 	}
 	l.c.MaxGradNorm = 0
@@ -128,7 +128,7 @@ func TestPoint19GradientClipAndNaNGuard(t *testing.T) {
 	in, c := toy(t, func(_ *Inputs, c *Config) { c.MaxGradNorm = 1e-3 })
 	l, tr, st := experienced(t, in, c)
 	s := l.newStep(tr, tr.all(), st)
-	s.gradients()
+	must(t, s.gradients(context.Background()))
 	for _, m := range []struct {
 		grads []float32
 		norm  float64
@@ -146,7 +146,7 @@ func TestPoint19GradientClipAndNaNGuard(t *testing.T) {
 	good := slices.Clone(tr.Returns)
 	tr.Returns[1] = math.NaN()
 	l.c.Epochs = 2
-	steps, err := l.learn(tr, st, dump)
+	steps, err := l.learn(context.Background(), tr, st, dump)
 	if err != nil || len(steps) != 2 || !steps[0].nonFinite || st.NonFinite != 2 || st.NonFiniteInRow != 2 {
 		t.Fatalf("two minibatches: %v, %+v", err, st)
 	}
@@ -157,12 +157,12 @@ func TestPoint19GradientClipAndNaNGuard(t *testing.T) {
 	if err != nil || !json.Valid(text) || !bytes.Contains(text, []byte(`"value_loss": null`)) {
 		t.Errorf("the dump: %v\n%s", err, text)
 	}
-	_, err = l.learn(tr, st, dump)
+	_, err = l.learn(context.Background(), tr, st, dump)
 	if err == nil || !strings.Contains(err.Error(), "episodes [") || !strings.Contains(err.Error(), "seed 11") || !strings.Contains(err.Error(), "update 1") {
 		t.Errorf("three in a row: %v", err)
 	}
 	tr.Returns = good
-	if _, err = l.learn(tr, st, dump); err != nil || st.NonFiniteInRow != 0 || slices.Equal(policy, in.Policy.Values) {
+	if _, err = l.learn(context.Background(), tr, st, dump); err != nil || st.NonFiniteInRow != 0 || slices.Equal(policy, in.Policy.Values) {
 		t.Errorf("after good minibatches: %v, %+v", err, st)
 	}
 	in.Scorer = badScorer{}
@@ -203,13 +203,13 @@ func TestPoint20AdamEpsilon(t *testing.T) {
 func TestPoint21TargetKLAndRatioGuard(t *testing.T) {
 	in, c := toy(t, func(_ *Inputs, c *Config) { c.TargetKL, c.Epochs = 1e-7, 5 })
 	l, tr, st := experienced(t, in, c)
-	steps, err := l.learn(tr, st, noDump)
+	steps, err := l.learn(context.Background(), tr, st, noDump)
 	// The first step's approxkl is 0, so it is taken; the second sees what it did.
 	if err != nil || len(steps) != 1+1 || steps[1].policy.ApproxKL <= 1.5e-7 {
 		t.Fatalf("%d steps, %v", len(steps), err)
 	}
 	after := slices.Clone(in.Policy.Values)
-	if _, err := l.learn(tr, st, noDump); err != nil || !slices.Equal(after, in.Policy.Values) {
+	if _, err := l.learn(context.Background(), tr, st, noDump); err != nil || !slices.Equal(after, in.Policy.Values) {
 		t.Error("a minibatch beyond the target was learned from")
 	}
 
@@ -219,7 +219,7 @@ func TestPoint21TargetKLAndRatioGuard(t *testing.T) {
 		tr.OldLogp[i] -= 3 // ratio e^3 = 20
 	}
 	before := slices.Clone(in.Policy.Values)
-	steps, err = l.learn(tr, st, noDump)
+	steps, err = l.learn(context.Background(), tr, st, noDump)
 	if err != nil || st.OverRatio != c.Epochs || !steps[0].overRatio || !slices.Equal(before, in.Policy.Values) {
 		t.Errorf("mean ratio %v: %+v, %v", steps[0].policy.Ratio, st, err)
 	}

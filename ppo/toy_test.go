@@ -159,6 +159,13 @@ func valuesOf(t testing.TB, l *learner, tr *Trajectories) []float64 {
 	return values
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func noDump(*step) error { return nil }
 
 func get(t testing.TB, m run.Values, key string) float64 {

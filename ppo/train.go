@@ -56,8 +56,8 @@ type Result struct {
 }
 
 // Train runs the updates that are left, as numbered in the package comment, in a stage that has begun. When ctx is done it
-// stores the last whole update and returns ctx's error; called again, it goes on from there and ends with the same bytes as a
-// training that was not interrupted.
+// stores the last whole update and returns ctx's error. Called again, with the adapters it was called with first, it goes on
+// from there and ends with the same bytes as a training that was not interrupted.
 func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (Result, error) {
 	if err := in.check(c); err != nil {
 		return Result{}, err
@@ -86,12 +86,16 @@ func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (Result, erro
 		}
 		sampled := time.Since(began)
 
-		// 5. to 7. From here on the state moves, so an update is finished once it has come this far.
+		// 5. to 7. From here on the state moves.
 		l.advantages(tr, st)
 
-		// 8. Learn.
+		// 8. Learn. An interruption is obeyed at once if the last whole update is stored, else once this one is.
+		learning := ctx
+		if step, _, ok := s.Latest(); st.Update > 0 && !(ok && step == st.Update) {
+			learning = context.WithoutCancel(ctx)
+		}
 		policyLR, criticLR := l.rates(st)
-		steps, err := l.learn(tr, st, func(x *step) error { return dumpStep(s, x, st.Update+1, in.Seed, in.Text) })
+		steps, err := l.learn(learning, tr, st, func(x *step) error { return dumpStep(s, x, st.Update+1, in.Seed, in.Text) })
 		if err != nil {
 			return Result{}, err
 		}

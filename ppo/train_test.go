@@ -52,7 +52,7 @@ func TestKeptTrunkChangesNothing(t *testing.T) {
 		t.Fatalf("trunk %d, shared %v", l.trunk, l.refOnTrunk)
 	}
 	s := l.newStep(tr, tr.all(), st)
-	s.gradients()
+	must(t, s.gradients(context.Background()))
 	grads := slices.Clone(l.critic.adapter.Grads)
 	l.clearGradients()
 
@@ -62,7 +62,7 @@ func TestKeptTrunkChangesNothing(t *testing.T) {
 		t.Error("reference or values differ", err)
 	}
 	s = l.newStep(tr, tr.all(), st)
-	s.gradients()
+	must(t, s.gradients(context.Background()))
 	if !slices.Equal(grads, l.critic.adapter.Grads) || !slices.ContainsFunc(grads, func(g float32) bool { return g != 0 }) {
 		t.Error("the critic's gradients differ")
 	}
