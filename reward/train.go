@@ -1,0 +1,247 @@
+package reward
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"plumb/internal/model"
+	"plumb/internal/objective"
+	"plumb/internal/optim"
+	"plumb/internal/peft"
+	"plumb/internal/run"
+	"plumb/internal/tensor"
+)
+
+// Pair is two sequences for one prompt, each prompt and answer with its stop token.
+type Pair struct {
+	Prompt           string // pairs of one prompt are trained together and held out together
+	Chosen, Rejected []int32
+	Margin           float64 // reward units
+	Better           float64 // probability that Chosen is the better one: 1, or ½ for a tie
+}
+
+// Inputs is what the stage trains and on what. Adapter, which has a scalar head, is trained in place.
+type Inputs struct {
+	Model       *model.Model
+	Adapter     *peft.Adapter
+	Train, Held []Pair
+	Seed        uint64
+	Progress    Progress
+}
+
+// Progress is told about every step.
+type Progress interface {
+	Step(done, total int, line string)
+}
+
+// state is what a resumed run needs besides the vectors.
+type state struct {
+	Step      int   `json:"step"`
+	Tokens    int64 `json:"num_tokens"`
+	Measured  int   `json:"measured"`
+	NonFinite int   `json:"skipped_nonfinite"`
+	InRow     int   `json:"skipped_nonfinite_in_row"`
+}
+
+const maxNonFinite = 3
+
+type trainer struct {
+	c     Config
+	in    Inputs
+	st    *run.Stage
+	plan  plan
+	tape  *tensor.Tape
+	eval  *tensor.Tape
+	opt   *optim.AdamW
+	loss  *objective.Loss
+	rates optim.Schedule
+	state state
+}
+
+// Train runs the stage's loop and leaves the result in in.Adapter. The caller has begun st and finishes it. When ctx ends, a
+// checkpoint is written and ctx's error returned: the same call goes on from there.
+func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Accuracy, error) {
+	t, err := newTrainer(c, in, st)
+	if err != nil {
+		return Accuracy{}, err
+	}
+	if err := t.resume(); err != nil {
+		return Accuracy{}, err
+	}
+	if err := t.settle(ctx); err != nil { // what an interruption left undone
+		return Accuracy{}, err
+	}
+	for t.state.Step < t.plan.steps {
+		if ctx.Err() != nil {
+			return Accuracy{}, t.leave(ctx)
+		}
+		start := time.Now()
+		k := t.state.Step
+		// 1. The pairs of this step.
+		pairs := t.plan.pairs(k)
+		// 2. and 3. Score, loss, backward.
+		s := t.gradients(pairs)
+		// 4. Clip, or skip.
+		norm := optim.Clip(in.Model.Pool(), in.Adapter.Grads, c.MaxGradNorm)
+		lr := t.rates.LR(k)
+		if math.IsNaN(s.loss+norm) || math.IsInf(s.loss+norm, 0) {
+			if err := t.skip(k, pairs, s.loss, norm); err != nil {
+				return Accuracy{}, err
+			}
+		} else {
+			// 5. Move.
+			t.opt.Step(in.Adapter.Values, in.Adapter.Grads, lr)
+			t.state.InRow = 0
+		}
+		in.Adapter.ZeroGrads()
+		t.state.Step, t.state.Tokens = k+1, t.state.Tokens+int64(s.tokens)
+		// 6. Log.
+		if err := t.log(s, norm, lr, time.Since(start)); err != nil {
+			return Accuracy{}, err
+		}
+		// 7. and 8. Measure and checkpoint where it is time.
+		if err := t.settle(ctx); err != nil {
+			return Accuracy{}, err
+		}
+	}
+	return Measure(ctx, in.Model, in.Adapter, in.Held, c.MicroTokens)
+}
+
+func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
+	if len(in.Train) == 0 {
+		return nil, errors.New("reward.data: no pairs to train on")
+	}
+	if in.Adapter.Score() == nil {
+		panic("reward: Train: the adapter has no scalar head")
+	}
+	pool := in.Model.Pool()
+	p := newPlan(c, in.Train, in.Seed)
+	return &trainer{
+		c: c, in: in, st: st, plan: p, tape: tensor.NewTape(pool), eval: tensor.NewInferenceTape(pool),
+		opt:   optim.NewAdamW(pool, len(in.Adapter.Values), c.Optimizer.config(), groups(in.Adapter)...),
+		loss:  objective.BradleyTerry(c.Centre),
+		rates: optim.Schedule{Kind: c.Schedule, Peak: c.LR, Warmup: int(math.Round(c.Warmup * float64(p.steps))), Total: p.steps},
+	}, nil
+}
+
+// groups are the trained parameters; norms and biases are not decayed.
+func groups(a *peft.Adapter) []optim.Group {
+	var out []optim.Group
+	for _, p := range a.Params() {
+		if p.Trainable {
+			g := optim.Group{Off: p.Off, Len: p.Len(), LRScale: 1, Decay: 1}
+			if p.OneD {
+				g.Decay = 0
+			}
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// settle measures and checkpoints after a step, where it is time. An interruption in between is remembered: the state says
+// which step was measured last.
+func (t *trainer) settle(ctx context.Context) error {
+	k := t.state.Step
+	if k > 0 && len(t.in.Held) > 0 && (k == t.plan.steps || k%t.c.EvalEvery == 0) && t.state.Measured != k {
+		a, err := Measure(ctx, t.in.Model, t.in.Adapter, t.in.Held, t.c.MicroTokens)
+		if errors.Is(err, context.Canceled) {
+			return t.leave(ctx)
+		} else if err != nil {
+			return err
+		}
+		t.state.Measured = k
+		if err := t.st.Log(k, []run.KV{
+			{Key: "eval_accuracy", Value: a.Accuracy}, {Key: "eval_loss", Value: a.Loss}, {Key: "eval_margin", Value: a.Gap},
+			{Key: "eval_mean_reward", Value: a.MeanReward},
+		}); err != nil {
+			return err
+		}
+	}
+	if k > 0 && k%t.c.SaveEvery == 0 {
+		return t.st.Checkpoint(k, t.save)
+	}
+	return nil
+}
+
+// leave writes a checkpoint off the schedule and returns why the loop ends.
+func (t *trainer) leave(ctx context.Context) error {
+	if err := t.st.CheckpointNow(t.state.Step, t.save); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// skip dumps a step that is not finite.
+func (t *trainer) skip(k int, pairs []Pair, loss, norm float64) error {
+	t.state.NonFinite++
+	t.state.InRow++
+	path := t.st.Path("nonfinite", fmt.Sprintf("step-%08d.json", k+1))
+	text, err := json.Marshal(map[string]any{"step": k + 1, "loss": fmt.Sprint(loss), "grad_norm": fmt.Sprint(norm), "pairs": pairs})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		return err
+	}
+	if t.state.InRow >= maxNonFinite {
+		return fmt.Errorf("step %d: loss %g, gradient norm %g: not finite %d times in a row; lower reward.lr, or look at the dumps in %s", k+1, loss, norm, t.state.InRow, filepath.Dir(path))
+	}
+	return nil
+}
+
+func (t *trainer) log(s stepStats, norm, lr float64, took time.Duration) error {
+	step := t.state.Step
+	err := t.st.Log(step, []run.KV{
+		{Key: "loss", Value: s.loss}, {Key: "accuracy", Value: s.accuracy}, {Key: "margin", Value: s.gap},
+		{Key: "min_reward", Value: s.min}, {Key: "mean_reward", Value: s.mean}, {Key: "max_reward", Value: s.max},
+		{Key: "grad_norm", Value: norm}, {Key: "learning_rate", Value: lr},
+		{Key: "epoch", Value: t.plan.epoch(step)}, {Key: "num_tokens", Value: float64(t.state.Tokens)},
+	})
+	if err != nil {
+		return err
+	}
+	rate := float64(s.pairs) / took.Seconds()
+	err = t.st.Timing(step, []run.KV{{Key: "seconds", Value: took.Seconds()}, {Key: "pairs_per_s", Value: rate}, {Key: "tokens_per_s", Value: float64(s.tokens) / took.Seconds()}})
+	if t.in.Progress != nil {
+		t.in.Progress.Step(step, t.plan.steps, fmt.Sprintf("loss %.4f  accuracy %.3f  %.1f pairs/s", s.loss, s.accuracy, rate))
+	}
+	return err
+}
+
+const stateFile = "reward.json"
+
+func (t *trainer) save(dir string) error {
+	text, err := json.MarshalIndent(t.state, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, stateFile), append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return t.opt.Save(dir, "model", t.in.Adapter.Values)
+}
+
+func (t *trainer) resume() error {
+	_, dir, ok := t.st.Latest()
+	if !ok {
+		return nil
+	}
+	text, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, &t.state); err != nil {
+		return fmt.Errorf("read %s: %w", filepath.Join(dir, stateFile), err)
+	}
+	return t.opt.Load(dir, "model", t.in.Adapter.Values)
+}

@@ -1,0 +1,320 @@
+package reward
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"plumb/internal/checkpoint"
+	"plumb/internal/golden"
+	"plumb/internal/kernels"
+	"plumb/internal/model"
+	"plumb/internal/peft"
+	"plumb/internal/rng"
+	"plumb/internal/run"
+)
+
+func openModel(t *testing.T) *model.Model {
+	t.Helper()
+	src, err := checkpoint.Open(golden.Dir(t, "models/llama"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := model.ParseConfig(src.ConfigJSON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.New(cfg, src, kernels.NewPool(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func newAdapter(t *testing.T, m *model.Model) *peft.Adapter {
+	t.Helper()
+	a, err := peft.New(peft.Default(), m.Modules(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.AddScoreHead(m.Config.Hidden, 4, 0.1)
+	return a
+}
+
+// invent makes pairs in which the better answer ends with a larger id, three answers a prompt.
+func invent(n, vocab int) []Pair {
+	out := make([]Pair, n)
+	for i := range out {
+		r := rng.New(12, uint64(i))
+		prompt := []int32{int32(i / 3 % vocab), 5}
+		side := func(low, high int) []int32 {
+			ids := slices.Clone(prompt)
+			for range 1 + r.IntN(5) {
+				ids = append(ids, int32(r.IntN(vocab)))
+			}
+			return append(ids, int32(low+r.IntN(high-low)))
+		}
+		out[i] = Pair{Prompt: string(rune('a' + i/3)), Chosen: side(vocab/2, vocab), Rejected: side(3, vocab/2), Better: 1}
+		if i%7 == 6 {
+			out[i].Better = 0.5
+		}
+	}
+	return out
+}
+
+func testConfig() Config {
+	c := Default()
+	c.Data = []Source{{Path: "none"}}
+	c.Batch, c.MicroTokens, c.LR, c.EvalEvery, c.SaveEvery = 6, 40, 1e-2, 3, 2
+	return c
+}
+
+var errKilled = errors.New("killed")
+
+type stopper struct {
+	after, seen int
+	stop        func()
+}
+
+func (s *stopper) Step(_, _ int, _ string) {
+	switch s.seen++; s.seen {
+	case s.after:
+		s.stop()
+	case -s.after:
+		panic(errKilled)
+	}
+}
+
+func attempt(ctx context.Context, c Config, in Inputs, st *run.Stage) (a Accuracy, err error) {
+	defer func() {
+		if r := recover(); r == errKilled {
+			err = errKilled
+		} else if r != nil {
+			panic(r)
+		}
+	}()
+	return Train(ctx, c, in, st)
+}
+
+// trainThrough trains in root, interrupted (every > 0) or killed once (every < 0) after that many steps.
+func trainThrough(t *testing.T, m *model.Model, pairs []Pair, root string, every int) (*peft.Adapter, Accuracy) {
+	t.Helper()
+	for {
+		d, err := run.Open(root, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := d.Stage("reward")
+		if _, err := st.Begin(run.Manifest{}); err != nil {
+			t.Fatal(err)
+		}
+		a := newAdapter(t, m)
+		ctx, stop := context.WithCancel(context.Background())
+		in := Inputs{Model: m, Adapter: a, Train: pairs[:36], Held: pairs[36:], Seed: 1, Progress: &stopper{after: every, stop: stop}}
+		acc, err := attempt(ctx, testConfig(), in, st)
+		stop()
+		d.Close()
+		switch err {
+		case nil:
+			return a, acc
+		case errKilled:
+			every = 0
+		case context.Canceled:
+		default:
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestInterruptedRunsEndInTheSameBytes(t *testing.T) {
+	m := openModel(t)
+	pairs := invent(48, m.Vocab)
+	whole := t.TempDir()
+	want, acc := trainThrough(t, m, pairs, whole, 0)
+	if acc.N == 0 || acc.N == 12 {
+		t.Fatalf("%d of 12 held-out pairs counted: ties must not be", acc.N)
+	}
+	for _, every := range []int{1, 2, 3, -3, -5} {
+		parts := t.TempDir()
+		got, again := trainThrough(t, m, pairs, parts, every)
+		if !slices.Equal(want.Values, got.Values) || acc.Accuracy != again.Accuracy {
+			t.Errorf("interrupted at %d: other parameters or accuracy", every)
+		}
+		for _, f := range []string{"metrics.jsonl", "state/step-00000006/model.values", "state/step-00000006/reward.json", "state/step-00000006/checkpoint.json", "events.out.tfevents.0.plumb"} {
+			a, err1 := os.ReadFile(filepath.Join(whole, "test", "reward", f))
+			b, err2 := os.ReadFile(filepath.Join(parts, "test", "reward", f))
+			if err1 != nil || err2 != nil || string(a) != string(b) {
+				t.Errorf("interrupted at %d: %s differs (%v, %v)", every, f, err1, err2)
+			}
+		}
+	}
+}
+
+// What separates the pairs is learned, on prompts that were not trained on.
+func TestLearnsWhatSeparatesThePairs(t *testing.T) {
+	m := openModel(t)
+	pairs := invent(300, m.Vocab)
+	c := testConfig()
+	c.Epochs, c.Batch, c.EvalEvery = 10, 10, 1000
+	root := t.TempDir()
+	d, err := run.Open(root, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	st := d.Stage("reward")
+	if _, err := st.Begin(run.Manifest{}); err != nil {
+		t.Fatal(err)
+	}
+	a := newAdapter(t, m)
+	in := Inputs{Model: m, Adapter: a, Train: pairs[:240], Held: pairs[240:]}
+	before, err := Measure(context.Background(), m, a, in.Held, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := Train(context.Background(), c, in, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !(after.Accuracy > 0.9 && after.Interval.Low > before.Accuracy) {
+		t.Errorf("accuracy %.3f before, %.3f after on pairs that one token separates", before.Accuracy, after.Accuracy)
+	}
+	// Saved and loaded, the head scores the same bits; a head that is lost is noticed.
+	scorer := &Scorer{Model: m, Adapter: a, Scale: Scale{2, 0.5}, MicroTokens: 64}
+	probe := [][]int32{pairs[0].Chosen, pairs[1].Rejected}
+	if err := Save(context.Background(), scorer, st, "models/llama", probe); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := Load(m, st.Path(AdapterDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, _ := scorer.Score(context.Background(), probe)
+	y, _ := loaded.Score(context.Background(), probe)
+	if !slices.Equal(x, y) || loaded.Scale != scorer.Scale {
+		t.Errorf("scores %v after loading, %v before", y, x)
+	}
+	plain, err := peft.New(peft.Default(), m.Modules(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	headless := t.TempDir()
+	if err := plain.Save(headless, "models/llama"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(m, headless); err == nil || !strings.Contains(err.Error(), "score.weight") {
+		t.Errorf("an adapter without a head was taken for a reward model: %v", err)
+	}
+}
+
+// The reference's scores of padded batches (PEFT, sequence classification), within its tolerance.
+func TestScoresAgainstPEFT(t *testing.T) {
+	dir := golden.Dir(t, "peft/reward-llama")
+	m := openModel(t)
+	s, err := Load(m, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := golden.Tensors(t, filepath.Join(dir, "golden.safetensors"))
+	compared, want := 0, ref["scores"]
+	for name, x := range ref {
+		if !strings.HasPrefix(name, "input_ids.") {
+			continue
+		}
+		var ids []int32
+		for _, v := range x.I {
+			ids = append(ids, int32(v))
+		}
+		i, err := strconv.Atoi(strings.TrimPrefix(name, "input_ids."))
+		if err != nil {
+			continue
+		}
+		got, err := s.Score(context.Background(), [][]int32{ids})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if math.Abs(got[0]-float64(want.F[i])) > 5e-5 {
+			t.Errorf("%s scores %g, want %g", name, got[0], want.F[i])
+		}
+		compared++
+	}
+	if compared != 3 {
+		t.Fatalf("nothing compared; the reference has %v", keys(ref))
+	}
+}
+
+func keys(m map[string]golden.Tensor) (out []string) {
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// A prompt's pairs are consecutive in every epoch's order, and every pair is taken once an epoch.
+func TestPlanKeepsAPromptTogether(t *testing.T) {
+	pairs := invent(31, 50)
+	c := testConfig()
+	c.Epochs, c.Batch = 2, 5
+	p := newPlan(c, pairs, 9)
+	var first []string
+	for e := range 2 {
+		var order []string
+		seen := 0
+		for k := e * p.perEpoch; k < (e+1)*p.perEpoch; k++ {
+			for _, x := range p.pairs(k) {
+				seen++
+				if len(order) == 0 || order[len(order)-1] != x.Prompt {
+					order = append(order, x.Prompt)
+				}
+			}
+		}
+		if seen != 31 || len(order) != 11 {
+			t.Errorf("epoch %d takes %d pairs in %d runs of prompts, want 31 in 11", e, seen, len(order))
+		}
+		if e == 0 {
+			first = order
+		} else if slices.Equal(first, order) {
+			t.Error("both epochs have the same order")
+		}
+	}
+}
+
+// By hand: scores 1, 2, 3 have mean 2 and biased deviation √(2/3).
+func TestFindScale(t *testing.T) {
+	s, err := FindScale([]float64{1, 2, 3}, true)
+	if err != nil || math.Abs(s.Gain-math.Sqrt(1.5)) > 1e-15 || math.Abs(s.Bias+2*math.Sqrt(1.5)) > 1e-15 {
+		t.Errorf("scale %+v, %v", s, err)
+	}
+	if _, err := FindScale([]float64{1, math.NaN()}, true); err == nil {
+		t.Error("a score that is no number was averaged")
+	}
+}
+
+// Exchanging the sides and the label leaves the loss as it is and negates the gap.
+func TestSwapNegatesTheGap(t *testing.T) {
+	m := openModel(t)
+	a := newAdapter(t, m)
+	pairs := invent(9, m.Vocab)
+	swapped := slices.Clone(pairs)
+	for i, p := range pairs {
+		swapped[i].Chosen, swapped[i].Rejected, swapped[i].Better = p.Rejected, p.Chosen, 1-p.Better
+	}
+	x, err := Measure(context.Background(), m, a, pairs, 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := Measure(context.Background(), m, a, swapped, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if math.Abs(x.Loss-y.Loss) > 1e-12 || x.Gap != -y.Gap {
+		t.Errorf("loss %g and %g, gap %g and %g", x.Loss, y.Loss, x.Gap, y.Gap)
+	}
+}
