@@ -160,8 +160,11 @@ func TestInterruptedRunsEndInTheSameBytes(t *testing.T) {
 func TestLearnsWhatSeparatesThePairs(t *testing.T) {
 	m := openModel(t)
 	pairs := invent(300, m.Vocab)
+	for _, p := range pairs {
+		p.Chosen[len(p.Chosen)-1], p.Rejected[len(p.Rejected)-1] = int32(m.Vocab-1), 3
+	}
 	c := testConfig()
-	c.Epochs, c.Batch, c.EvalEvery = 10, 10, 1000
+	c.Epochs, c.Batch, c.EvalEvery = 2, 10, 1000
 	root := t.TempDir()
 	d, err := run.Open(root, "test")
 	if err != nil {
