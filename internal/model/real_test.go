@@ -135,6 +135,9 @@ func TestSmolLM2AgainstTransformers(t *testing.T) {
 	}
 	var prompts [][]int32
 	var lengths []int
+	if testing.Short() {
+		ref.Prompts = ref.Prompts[:3]
+	}
 	for i, p := range ref.Prompts {
 		prompts, lengths = append(prompts, p.IDs), append(lengths, len(p.GreedyIDs))
 		within(t, fmt.Sprint("prompt ", i), logProbsOfAll(m, p.IDs), p.LogProbs, 3*ref.PromptError)
