@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,10 +15,34 @@ import (
 	"go.uber.org/goleak"
 )
 
+// screenOf is an emulated screen with every use under a lock (the package's own safe one leaves some methods without).
+type screenOf struct {
+	mu  sync.Mutex
+	emu *vt.Emulator
+}
+
+func (s *screenOf) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.emu.Write(p)
+}
+
+func (s *screenOf) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.emu.String()
+}
+
+func (s *screenOf) Resize(w, h int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.emu.Resize(w, h)
+}
+
 // terminal runs the whole program on an emulated screen.
 type terminal struct {
 	t    *testing.T
-	emu  *vt.SafeEmulator
+	emu  *screenOf
 	keys *io.PipeWriter
 	done chan error
 }
@@ -25,7 +50,7 @@ type terminal struct {
 func startTerminal(ctx context.Context, t *testing.T, s *Store, w, h int, opt Options) *terminal {
 	t.Helper()
 	in, keys := io.Pipe()
-	emu := vt.NewSafeEmulator(w, h)
+	emu := &screenOf{emu: vt.NewEmulator(w, h)}
 	emu.Write([]byte("\x1b[20h")) // a newline begins a line, as a terminal's driver makes it
 	opt.Annotator, opt.In, opt.Out, opt.Width, opt.Height = "ann", in, emu, w, h
 	if opt.Environ == nil {

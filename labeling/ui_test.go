@@ -263,6 +263,33 @@ func TestWrap(t *testing.T) {
 	})
 }
 
+func TestWrapBreaksWhereReadersExpect(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		width int
+		want  string
+	}{
+		{"one two three", 7, "one two|three"},
+		{"one two", 3, "one|two"},
+		{"well-known fact", 6, "well-|known|fact"},
+		{"a -b", 3, "a|-b"}, // a hyphen that begins a word is no place to break
+		{"aaaaaaaaaa", 4, "aaaa|aaaa|aa"},
+		{"ab cd漢字", 6, "ab cd|漢字"},
+		{"漢字漢", 5, "漢字|漢"},
+		{"a\n\nb\n", 9, "a||b|"},
+		{"x\ty", 9, "x\ty"},
+		{"", 9, ""},
+	} {
+		var got []string
+		for _, r := range wrap(c.text, c.width) {
+			got = append(got, strings.TrimRight(c.text[r.from:r.to], " "))
+		}
+		if g := strings.Join(got, "|"); g != c.want {
+			t.Errorf("wrap(%q, %d) = %q, want %q", c.text, c.width, g, c.want)
+		}
+	}
+}
+
 func TestVisibleIsHarmless(t *testing.T) {
 	got := visible("a\x1b[31mred\r\nb\x07\u202eevil\u0085 \xff ok\tö")
 	if want := "a␛[31mred\nb␇[U+202E]evil[U+0085] \ufffd ok\tö"; got != want {
