@@ -1,0 +1,71 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"plumb/internal/golden"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"plumb": main})
+}
+
+// TestScripts drives the program itself: testdata/script/*.txtar, one a verb.
+// A script that needs a model names it in its comment, "model: golden/models/llama"
+// or "model: models/stories260k", and finds it as $MODEL; it is skipped where
+// the model is absent.
+func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, path := range scripts {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			model := neededModel(t, path)
+			testscript.Run(t, testscript.Params{
+				Files:               []string{path},
+				RequireExplicitExec: true,
+				RequireUniqueNames:  true,
+				UpdateScripts:       os.Getenv("PLUMB_UPDATE_SCRIPTS") == "1",
+				Setup: func(e *testscript.Env) error {
+					e.Setenv("MODEL", model)
+					e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, ".cache"))
+					return nil
+				},
+			})
+		})
+	}
+}
+
+func neededModel(t *testing.T, script string) string {
+	t.Helper()
+	data, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		name, ok := strings.CutPrefix(line, "# model: ")
+		if !ok {
+			continue
+		}
+		if rest, ok := strings.CutPrefix(name, "golden/"); ok {
+			return absolute(t, golden.Dir(t, rest))
+		}
+		return absolute(t, golden.Shared(t, name))
+	}
+	return ""
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return abs
+}
