@@ -1,0 +1,127 @@
+package labeling
+
+import (
+	"fmt"
+	"strings"
+)
+
+func (m *model) openOverlay(o overlay) {
+	var text string
+	var spans []span
+	switch o {
+	case helpOverlay:
+		text = m.helpText()
+	case guideOverlay:
+		if text = visible(strings.TrimSpace(m.opt.Guidelines)); text == "" {
+			m.status, m.tone = "no guidelines were given", quiet
+			return
+		}
+		spans = markdown(text)
+	case infoOverlay:
+		text = m.infoText()
+	}
+	m.over = o
+	m.page.set(text, 0)
+	m.page.spans = spans
+	if o != guideOverlay {
+		m.page.spans = headings(text)
+	}
+}
+
+// headings marks the words that stand at the start of a line or of the second column of the help.
+func headings(text string) []span {
+	var out []span
+	at := 0
+	for _, l := range strings.SplitAfter(text, "\n") {
+		if l != "" && l[0] != ' ' {
+			out = append(out, span{at, at + len(l), strongLook})
+		}
+		at += len(l)
+	}
+	return out
+}
+
+// helpText lists the keys, in two columns where there is room.
+func (m *model) helpText() string {
+	sides := m.sides()
+	var sections [][]string
+	for i, bd := range m.keys.bindings {
+		if bd.act == "" {
+			sections = append(sections, []string{bd.help})
+			continue
+		}
+		if l := m.keys.helpLine(i, sides); l != "" {
+			last := &sections[len(sections)-1]
+			*last = append(*last, l)
+		}
+	}
+	var columns [2][]string
+	for i, sec := range sections {
+		c := i / 3 // what is needed to work on the left
+		if len(columns[c]) > 0 {
+			columns[c] = append(columns[c], "")
+		}
+		columns[c] = append(columns[c], sec...)
+	}
+	left := columns[0]
+	right := append(columns[1], "", "  Every key is saved before the screen", "  moves on. Nothing is ever deleted.")
+	if m.w < helpColumns {
+		return strings.Join(append(append(left, ""), right...), "\n")
+	}
+	var b strings.Builder
+	for i := range max(len(left), len(right)) {
+		var l, r string
+		if i < len(left) {
+			l = left[i]
+		}
+		if i < len(right) {
+			r = right[i]
+		}
+		b.WriteString(strings.TrimRight(fit(l, 39)+r, " ") + "\n")
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// helpColumns is the width from which the help has two columns.
+const helpColumns = 80
+
+// infoText is what was hidden while the choice was open.
+func (m *model) infoText() string {
+	t, sides := m.task, m.sides()
+	var b strings.Builder
+	fmt.Fprintf(&b, "Item %d\n", t.Item.Seq)
+	fmt.Fprintf(&b, "  you chose     %s, %s\n", describe(*t.Judged, sides), say(t.Judged.Elapsed))
+	if len(t.Item.Tags) > 0 {
+		fmt.Fprintf(&b, "  tags          %s\n", visible(strings.Join(t.Item.Tags, ", ")))
+	}
+	if t.Item.Group != "" {
+		fmt.Fprintf(&b, "  group         %s\n", visible(t.Item.Group))
+	}
+	for i, name := range sides {
+		a := t.Answer(i)
+		fmt.Fprintf(&b, "\nThe %s answer\n", name)
+		for _, f := range [][2]string{{"model", a.Model}, {"source", a.Source}} {
+			if f[1] != "" {
+				fmt.Fprintf(&b, "  %-13s %s\n", f[0], visible(f[1]))
+			}
+		}
+		text := a.String()
+		fmt.Fprintf(&b, "  %-13s %d characters, %d words\n", "length", len([]rune(text)), len(strings.Fields(text)))
+		if a.LogProb != nil {
+			fmt.Fprintf(&b, "  %-13s %.2f nats\n", "log-prob", *a.LogProb)
+		}
+		if a.Seed != nil {
+			fmt.Fprintf(&b, "  %-13s %d\n", "seed", *a.Seed)
+		}
+		if len(a.Meta) > 0 {
+			fmt.Fprintf(&b, "  %-13s %s\n", "meta", visible(string(a.Meta)))
+		}
+	}
+	return b.String()
+}
+
+func (m *model) overlayLines() []string {
+	title := map[overlay]string{helpOverlay: "Keys", guideOverlay: "Guidelines", infoOverlay: "What was hidden"}[m.over]
+	out := []string{m.rule(title+" · any key goes back", m.page.more(), true, m.w)}
+	return append(out, m.indent(m.page.lines(&m.st.text))...)
+}
