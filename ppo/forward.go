@@ -97,7 +97,7 @@ func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values
 		l.eval.Reset()
 		a := l.critic.adapter
 		x := l.model.Trunk(l.eval, a, m.batch, l.trunk)
-		values = widen(values, l.model.Scores(l.eval, a, l.model.HiddenFrom(l.eval, a, m.batch, l.trunk, x), m.rows))
+		values = l.widenValues(values, l.model.Scores(l.eval, a, l.model.HiddenFrom(l.eval, a, m.batch, l.trunk, x), m.rows))
 		if l.refOnTrunk {
 			h := l.model.HiddenFrom(l.eval, l.reference, m.batch, l.trunk, x)
 			logp, _ := l.model.LogProbs(l.eval, l.reference, h, m.rows, m.targets, l.temperature)
@@ -201,6 +201,16 @@ func (l *learner) logits(a *peft.Adapter, h *tensor.Tensor, rows []int32) []floa
 func widen(dst []float64, x *tensor.Tensor) []float64 {
 	for _, v := range x.Data {
 		dst = append(dst, float64(v))
+	}
+	return dst
+}
+
+// widenValues appends V, which is the head's output and the bias.
+func (l *learner) widenValues(dst []float64, x *tensor.Tensor) []float64 {
+	n := len(dst)
+	dst = widen(dst, x)
+	for i := n; i < len(dst); i++ {
+		dst[i] += l.bias
 	}
 	return dst
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	"plumb/internal/model"
 	"plumb/internal/objective"
@@ -29,6 +30,7 @@ type learner struct {
 	policy      *trained
 	critic      *trained
 	temperature float32
+	bias        float64   // of V
 	trunk       int       // the block at which the critic's training starts; what lies below is computed once a batch
 	refOnTrunk  bool      // the reference does the same below it
 	kept        []float32 // scratch of criticHidden
@@ -62,9 +64,24 @@ func newLearner(in Inputs, c Config) *learner {
 		return l
 	}
 	l.policy, l.critic = prepare("policy", in.Policy), prepare("critic", in.Critic)
+	l.bias = in.CriticBias
+	if in.CriticGain != 0 {
+		scaleHead(in.Critic, float32(in.CriticGain))
+	}
 	l.trunk = lowestTrained(in.Critic)
 	l.refOnTrunk = l.trunk > 0 && sameBelow(in.Critic, in.Reference, l.trunk)
 	return l
+}
+
+// scaleHead multiplies an adapter's scalar head.
+func scaleHead(a *peft.Adapter, gain float32) {
+	for _, p := range a.Params() {
+		if strings.HasSuffix(p.Name, "score.weight") {
+			for i := range p.Len() {
+				a.Values[p.Off+i] *= gain
+			}
+		}
+	}
 }
 
 // groups are the trained parameters; gains and biases are not decayed.
@@ -244,7 +261,7 @@ func (s *step) policyPass(m micro, h *tensor.Tensor, a, b int) {
 func (s *step) valuePass(m micro, h *tensor.Tensor, a, b int, coef float64) {
 	l := s.l
 	values := l.model.Scores(l.tape, l.critic.adapter, h, m.rows)
-	s.values = widen(s.values, values)
+	s.values = l.widenValues(s.values, values)
 	r := l.valueLoss.Eval(s.weights[a:b], map[string][]float64{"values": s.values[a:b], "oldValues": s.oldValues[a:b], "returns": s.returns[a:b]})
 	s.stats.valueLoss += r.Loss
 	seed := r.Grad["values"]

@@ -28,6 +28,15 @@ func TestPoint17Critic(t *testing.T) {
 			t.Errorf("V of state %d is %v, the reward model says %v (%v)", i, tr.OldValues[i], got, err)
 		}
 	}
+	in, c = toy(t, func(in *Inputs, _ *Config) { in.CriticGain, in.CriticBias = 0.5, -2 })
+	l, scaled, st := experienced(t, in, c)
+	for i, v := range scaled.OldValues {
+		near(t, "V with the reward model's gain and bias", v, 0.5*tr.OldValues[i]-2, 1e-6)
+	}
+	s := l.newStep(scaled, scaled.all(), st)
+	if must(t, s.gradients(context.Background())); !slices.Equal(s.values, scaled.OldValues) {
+		t.Error("the update's values are not those of the rollout")
+	}
 	if d := Default(); d.Critic.LR < 3*d.LR || d.Critic.LR > 10*d.LR {
 		t.Errorf("critic's rate %v, policy's %v: peers take 3 to 10 times", d.Critic.LR, d.LR)
 	}
@@ -56,13 +65,13 @@ func TestPoint17Critic(t *testing.T) {
 	}
 
 	in, c = toy(t, func(in *Inputs, c *Config) { in.Critic, c.Critic.Shared = nil, true })
-	l, tr, st := experienced(t, in, c)
+	l, tr, st = experienced(t, in, c)
 	for _, v := range tr.OldValues {
 		if v != 0 {
 			t.Fatalf("the shared value head starts at %v", v)
 		}
 	}
-	s := l.newStep(tr, tr.all(), st)
+	s = l.newStep(tr, tr.all(), st)
 	if must(t, s.gradients(context.Background())); s.stats.policy.Ratio != 1 || s.stats.valueLoss == 0 {
 		t.Errorf("shared trunk: %+v", s.stats)
 	}

@@ -25,13 +25,16 @@ type Inputs struct {
 	Policy    *peft.Adapter // trained in place; starts as a copy of the SFT adapter, or fresh
 	Reference *peft.Adapter // frozen; nil is the bare base
 	Critic    *peft.Adapter // trained in place, with a scalar head; starts as the reward model; nil with critic.shared
-	Scorer    Scorer
-	Prompts   []Prompt
-	StopIDs   []int32                  // what ends a response
-	Text      func(ids []int32) string // ids to text, for the record
-	Seed      uint64
-	Base      string   // base_model_name_or_path of the adapters that are saved
-	Progress  Progress // nil shows nothing
+	// CriticGain and CriticBias are the reward model's own, so that V starts as the reward it gives: the gain is multiplied into
+	// the head, the bias added to every V. A gain of 0 is none, that is 1.
+	CriticGain, CriticBias float64
+	Scorer                 Scorer
+	Prompts                []Prompt
+	StopIDs                []int32                  // what ends a response
+	Text                   func(ids []int32) string // ids to text, for the record
+	Seed                   uint64
+	Base                   string   // base_model_name_or_path of the adapters that are saved
+	Progress               Progress // nil shows nothing
 }
 
 // Progress shows a person how far the training is; *ui.Progress is one.
