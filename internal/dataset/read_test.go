@@ -1,0 +1,600 @@
+package dataset
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"plumb/internal/chat"
+	"plumb/internal/golden"
+)
+
+// shown is a passage in a form that is easy to compare: a text, or "role: content" joined by bars.
+func shown(p Passage) string {
+	if !p.IsChat() {
+		return p.Text
+	}
+	return shownMessages(p.Messages)
+}
+
+func shownMessages(ms []chat.Message) string {
+	var parts []string
+	for _, m := range ms {
+		parts = append(parts, m.Role+": "+m.Content)
+	}
+	return strings.Join(parts, " | ")
+}
+
+func shownRecord(v any) string {
+	switch r := v.(type) {
+	case Demonstration:
+		s := ""
+		if len(r.Tools) > 0 {
+			s = fmt.Sprintf("[%d tools] ", len(r.Tools))
+		}
+		if r.Conversation != nil {
+			return s + "conversation " + shownMessages(r.Conversation)
+		}
+		return s + fmt.Sprintf("prompt <%s> completion <%s>", shown(r.Prompt), shown(r.Completion))
+	case []Comparison:
+		var parts []string
+		for _, c := range r {
+			s := fmt.Sprintf("prompt <%s> chosen <%s> rejected <%s>", shown(c.Prompt), shown(c.Chosen), shown(c.Rejected))
+			if c.Margin != 0 {
+				s += fmt.Sprintf(" margin %g", c.Margin)
+			}
+			if c.HasScores {
+				s += fmt.Sprintf(" scores %g %g", c.Scores[0], c.Scores[1])
+			}
+			parts = append(parts, s)
+		}
+		return strings.Join(parts, "; ")
+	case Judgement:
+		return fmt.Sprintf("prompt <%s> completion <%s> good %t", shown(r.Prompt), shown(r.Completion), r.Good)
+	case Labelled:
+		return fmt.Sprintf("text <%s> label %g", r.Text, r.Label)
+	case Prompt:
+		s := fmt.Sprintf("prompt <%s>", shown(r.Prompt))
+		for _, f := range r.Fields {
+			s += fmt.Sprintf(" %s=%v", f.Key, f.Value)
+		}
+		return s
+	case Text:
+		return "text <" + r.Text + ">"
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func records(t *testing.T, path string, o Options) ([]any, Summary, error) {
+	t.Helper()
+	var out []any
+	s, err := scan(path, o, func(r any, _ *Summary) error { out = append(out, r); return nil })
+	return out, s, err
+}
+
+// One record of each form people publish; the expected records were written by hand.
+func TestFormats(t *testing.T) {
+	for _, c := range []struct {
+		format Format
+		kind   Kind
+		line   string
+		want   string
+	}{
+		{FormatMessages, Demonstrations, `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"tools":"[{\"name\":\"f\"}]"}`,
+			"[1 tools] conversation system: s | user: u | assistant: a"},
+		{FormatMessages, Prompts, `{"id":7,"messages":[{"role":"user","content":"u"}]}`, "prompt <user: u> id=7"},
+		{FormatShareGPT, Demonstrations, `{"system":"s","conversations":[{"from":"human","value":"u"},{"from":"gpt","value":"a","weight":0}]}`,
+			"conversation system: s | user: u | assistant: a"},
+		{FormatAlpaca, Demonstrations, `{"instruction":"i","input":"x","output":"o","history":[["q","r"]],"system":"s"}`,
+			"conversation system: s | user: q | assistant: r | user: i\nx | assistant: o"},
+		{FormatAlpaca, Demonstrations, `{"instruction":"i","input":"","response":"o"}`, "conversation user: i | assistant: o"},
+		{FormatCompletion, Demonstrations, `{"prompt":"p","completion":" c"}`, "prompt <p> completion < c>"},
+		{FormatCompletion, Demonstrations, `{"prompt":[{"role":"user","content":"u"}],"completion":"c"}`, "prompt <user: u> completion <assistant: c>"},
+		{FormatCompletion, Demonstrations, `{"question":"q","answer":"a"}`, "prompt <q> completion <a>"},
+		{FormatText, Texts, `{"text":"t"}`, "text <t>"},
+		{FormatText, Texts, `"just a string"`, "text <just a string>"},
+		{FormatPrompt, Prompts, `{"prompt":"p","answer_key":"B"}`, "prompt <p> answer_key=B"},
+		{FormatPrompt, Prompts, `{"prompt":[{"role":"user","content":"u"}]}`, "prompt <user: u>"},
+
+		{FormatPreference, Comparisons, `{"prompt":"p","chosen":" c","rejected":" r","margin":0.5}`, "prompt <p> chosen < c> rejected < r> margin 0.5"},
+		{FormatPreference, Comparisons, `{"chosen":"The sky is blue.","rejected":"The sky is green."}`, "prompt <The sky is> chosen < blue.> rejected < green.>"},
+		{FormatPreference, Comparisons, `{"prompt":[{"role":"user","content":"u"}],"chosen":[{"role":"assistant","content":"c"}],"rejected":[{"role":"assistant","content":"r"}]}`,
+			"prompt <user: u> chosen <assistant: c> rejected <assistant: r>"},
+		{FormatPreference, Comparisons, `{"chosen":[{"role":"user","content":"u"},{"role":"assistant","content":"c"}],"rejected":[{"role":"user","content":"u"},{"role":"assistant","content":"r"}]}`,
+			"prompt <user: u> chosen <assistant: c> rejected <assistant: r>"},
+		{FormatPreference, Comparisons, `{"prompt":"u","chosen":[{"role":"assistant","content":"c"}],"rejected":[{"role":"assistant","content":"r"}]}`,
+			"prompt <user: u> chosen <assistant: c> rejected <assistant: r>"},
+		// UltraFeedback, binarized.
+		{FormatPreference, Comparisons, `{"prompt":"u","prompt_id":"1","chosen":[{"content":"u","role":"user"},{"content":"c","role":"assistant"}],"rejected":[{"content":"u","role":"user"},{"content":"r","role":"assistant"}],"messages":[{"content":"u","role":"user"},{"content":"c","role":"assistant"}],"score_chosen":8.5,"score_rejected":7}`,
+			"prompt <user: u> chosen <assistant: c> rejected <assistant: r> scores 8.5 7"},
+		// Turns in common behind which the user goes on differently belong to the answers.
+		{FormatPreference, Comparisons, `{"chosen":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"c"}],"rejected":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"w"},{"role":"assistant","content":"r"}]}`,
+			"prompt <user: u> chosen <assistant: a | user: v | assistant: c> rejected <assistant: a | user: w | assistant: r>"},
+		{FormatHH, Comparisons, `{"chosen":"\n\nHuman: hi\n\nAssistant: hello\n\nHuman: a\n\nb\n\nAssistant: c","rejected":"\n\nHuman: hi\n\nAssistant: hello\n\nHuman: a\n\nb\n\nAssistant:"}`,
+			"prompt <user: hi | assistant: hello | user: a\n\nb> chosen <assistant: c> rejected <assistant: >"},
+		{FormatAlpacaPair, Comparisons, `{"instruction":"i","input":"x","output":"c","chosen":"c","rejected":"r"}`,
+			"prompt <user: i\nx> chosen <assistant: c> rejected <assistant: r>"},
+		{FormatShareGPTPair, Comparisons, `{"conversations":[{"from":"human","value":"u"}],"chosen":{"from":"gpt","value":"c"},"rejected":{"from":"gpt","value":"r"}}`,
+			"prompt <user: u> chosen <assistant: c> rejected <assistant: r>"},
+		{FormatSummarize, Comparisons, `{"info":{"id":"t3","post":"Long.","title":"T","subreddit":"tifu"},"summaries":[{"text":" worse","policy":"a","note":null},{"text":" better","policy":"b","note":""}],"choice":1,"worker":"w","batch":"b","split":"train","extra":{"confidence":7}}`,
+			"prompt <SUBREDDIT: r/tifu\n\nTITLE: T\n\nPOST: Long.\n\nTL;DR:> chosen < better> rejected < worse>"},
+		{FormatSummarize, Comparisons, `{"info":{"article":"Text."},"summaries":[{"text":"x"},{"text":"y"}],"choice":0}`,
+			"prompt <ARTICLE: Text.\n\nTL;DR:> chosen < x> rejected < y>"},
+		{FormatSHP, Comparisons, `{"post_id":"1","history":"h","human_ref_A":"a","human_ref_B":"b","labels":0,"score_A":3,"score_B":9}`,
+			"prompt <user: h> chosen <assistant: b> rejected <assistant: a> scores 9 3"},
+		{FormatNectar, Comparisons, `{"prompt":"\n\nHuman: q\n\nAssistant: ","answers":[{"answer":"x","rank":2.0,"model":"m"},{"answer":"y","rank":1.0},{"answer":"z","rank":2.0}]}`,
+			"prompt <user: q> chosen <assistant: y> rejected <assistant: x>; prompt <user: q> chosen <assistant: y> rejected <assistant: z>"},
+		{FormatKTO, Judgements, `{"prompt":"p","completion":"c","label":true}`, "prompt <p> completion <c> good true"},
+		{FormatKTO, Judgements, `{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"label":false}`,
+			"prompt <user: u> completion <assistant: a> good false"},
+		{FormatLabelled, LabelledTexts, `{"text":"fine","label":1,"rating":9}`, "text <fine> label 1"},
+		{FormatLabelled, LabelledTexts, `{"review":"fine","sentiment":"positive"}`, "text <fine> label 1"},
+	} {
+		got, s, err := records(t, write(t, "a.jsonl", c.line+"\n"), Options{})
+		if err != nil {
+			t.Errorf("%s: %v", c.line, err)
+			continue
+		}
+		if shownRecord(got[0]) != c.want || s.Format != c.format || s.Kind != c.kind || !s.Detected || s.First.Line != 1 {
+			t.Errorf("%s:\n got %s (%s, %s)\nwant %s (%s, %s)", c.line, shownRecord(got[0]), s.Format, s.Kind, c.want, c.format, c.kind)
+		}
+		// The same when the format is said.
+		if again, _, err := records(t, write(t, "a.jsonl", c.line+"\n"), Options{Format: c.format}); err != nil || !reflect.DeepEqual(dropOrigin(again), dropOrigin(got)) {
+			t.Errorf("%s as %s: %v, %v", c.line, c.format, again, err)
+		}
+	}
+}
+
+func dropOrigin(rs []any) []string {
+	out := make([]string, len(rs))
+	for i, r := range rs {
+		out[i] = shownRecord(r)
+	}
+	return out
+}
+
+// Where the common part of two texts ends.
+func TestSplitTexts(t *testing.T) {
+	for _, c := range []struct{ a, b, prompt string }{
+		{"same start x", "same start y", "same start"},
+		{"The sky is  blue", "The sky is  green", "The sky is "},
+		{"abc", "xyz", ""},
+		{" abc", " xyz", ""},
+		{"say word1", "say word2", "say"}, // TRL: "say word"
+		{"ab", "abc", ""},                 // TRL: "a"
+		{"Hello", "Hello world", ""},      // TRL: "Hell"
+		{"Hello there", "Hello there you", "Hello"},
+		{"don't", "don't.", ""},
+		{"it's on", "it's off", "it's"},
+		{"naïve é", "naïve è", "naïve"},
+		{"価格é", "価格è", ""},
+		{"Q: x\nA: yes", "Q: x\nA: no", "Q: x\nA:"},
+		{"a\n\nb", "a\n\nc", "a\n"},
+		{"x (y", "x [y", "x"},
+		{"", "abc", ""},
+	} {
+		p, x, y := splitTexts(c.a, c.b)
+		if p.Text != c.prompt || p.Text+x.Text != c.a || p.Text+y.Text != c.b {
+			t.Errorf("%q, %q: prompt %q, %q and %q, want prompt %q", c.a, c.b, p.Text, x.Text, y.Text, c.prompt)
+		}
+	}
+}
+
+// TRL's extract_prompt on the same pairs, where it parts them between words; messages always.
+func TestSplitLikeTRL(t *testing.T) {
+	var g struct {
+		Cases []struct {
+			Example, Result map[string]any
+		} `json:"extract_prompt"`
+	}
+	golden.JSON(t, filepath.Join(golden.Dir(t, "sft"), "preference.json"), &g)
+	compared := 0
+	for _, c := range g.Cases {
+		if a, ok := c.Example["chosen"].(string); ok {
+			b := c.Example["rejected"].(string)
+			want := c.Result["prompt"].(string)
+			if within := len(want) > 0 && want != a && want != b && (wordAt(a, len(want)) || wordAt(b, len(want))); within || strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
+				continue
+			}
+			compared++
+			if p, _, _ := splitTexts(a, b); p.Text != want {
+				t.Errorf("%q, %q: prompt %q, want %q", a, b, p.Text, want)
+			}
+			continue
+		}
+		side := func(v any) []chat.Message {
+			var out []chat.Message
+			for _, m := range v.([]any) {
+				o := m.(map[string]any)
+				out = append(out, chat.Message{Role: o["role"].(string), Content: o["content"].(string)})
+			}
+			return out
+		}
+		compared++
+		p, x, y, err := splitConversations(side(c.Example["chosen"]), side(c.Example["rejected"]))
+		if err != nil || !reflect.DeepEqual(p.Messages, side(c.Result["prompt"])) || !reflect.DeepEqual(x.Messages, side(c.Result["chosen"])) ||
+			!reflect.DeepEqual(y.Messages, side(c.Result["rejected"])) {
+			t.Errorf("%v: %v, %v, %v, %v", c.Example, p, x, y, err)
+		}
+	}
+	if compared < 10 {
+		t.Errorf("only %d of %d cases were compared", compared, len(g.Cases))
+	}
+}
+
+// The real files at hand: number of records, format, kind and the beginning of the first.
+func TestRealFiles(t *testing.T) {
+	for _, c := range []struct {
+		file   string
+		o      Options
+		n      int
+		format Format
+		kind   Kind
+		first  string
+	}{
+		{"instruct/alpaca/alpaca_5000.json", Options{}, 5000, FormatAlpaca, Demonstrations, "conversation user: Are the two sentences below grammatically correct? Output yes or no.\nSentence 1: I am going"},
+		{"instruct/gpteacher/roleplay-simple-deduped.json", Options{}, 1923, FormatAlpaca, Demonstrations, "conversation user: Imagine you are a detective"},
+		{"preference/llamafactory/alpaca_en_demo.json", Options{}, 999, FormatAlpaca, Demonstrations, "conversation user: Describe a process of making crepes. | assistant: Making crepes"},
+		{"preference/llamafactory/identity.json", Options{}, 91, FormatAlpaca, Demonstrations, "conversation user: hi | assistant: Hello! I am"},
+		{"preference/llamafactory/dpo_en_demo.json", Options{}, 300, FormatShareGPTPair, Comparisons, "prompt <user: Hi! I'd like to create"},
+		{"preference/llamafactory/dpo_zh_demo.json", Options{}, 300, FormatShareGPTPair, Comparisons, "prompt <user: 国会的转发"},
+		{"preference/llamafactory/kto_en_demo.json", Options{}, 300, FormatKTO, Judgements, "prompt <user: The Federal Trade Commission"},
+		{"preference/llamafactory/c4_demo.jsonl", Options{}, 300, FormatText, Texts, "text <Don’t think you need"},
+		{"preference/llamafactory/wiki_demo.txt", Options{Separator: "\n"}, 30, FormatText, Texts, "text <Anarchism is a political philosophy"},
+		{"preference/raschka-dpo/instruction-data-with-preference.json", Options{}, 1100, FormatAlpacaPair, Comparisons, "prompt <user: Evaluate the following phrase by transforming it into the spelling given.\nfreind --> friend> chosen <assistant: The spelling"},
+		{"preference/raschka-dpo/instruction-data.json", Options{}, 1100, FormatAlpaca, Demonstrations, "conversation user: Evaluate the following"},
+		{"preference/hh-rlhf/harmless-base-test.jsonl.gz", Options{}, 2312, FormatHH, Comparisons, "prompt <user: what are some pranks with a pen i can do? | assistant: Are you looking for practical joke ideas?"},
+		{"preference/tldr-vwxyzjn/oai1b.csv_judged.csv", Options{Columns: map[string]string{"prompt": "query", "completion": "reference_responses"}}, 1945, FormatCompletion, Demonstrations, "prompt <SUBREDDIT: r/AskReddit\n\nTITLE: How do you get someone out"},
+		{"eval/imdb/imdb_test.jsonl.gz", Options{Limit: 100}, 100, FormatLabelled, LabelledTexts, "text <Once again Mr. Costner"},
+		{"eval/sst2/train.tsv", Options{}, 6920, FormatLabelled, LabelledTexts, "text <a stirring , funny and finally transporting"},
+		{"eval/sst2/dev.tsv", Options{}, 872, FormatLabelled, LabelledTexts, "text <one long string of cliches> label 0"},
+		{"eval/gsm8k/test.jsonl", Options{}, 1319, FormatCompletion, Demonstrations, "prompt <Janet’s ducks lay 16 eggs"},
+		{"eval/ifeval/input_data.jsonl", Options{}, 541, FormatPrompt, Prompts, "prompt <Write a 300+ word summary"},
+		{"eval/dialogsum/dialogsum.dev.jsonl", Options{Columns: map[string]string{"prompt": "dialogue", "completion": "summary"}}, 500, FormatCompletion, Demonstrations, "prompt <#Person1#: Hello, how are you doing today?"},
+		{"instruct/flan-cot/flan/v2/cot_data/gsm8k_train.tsv", Options{Columns: map[string]string{"prompt": "1", "completion": "3"}}, 7473, FormatCompletion, Demonstrations, "prompt <Natalia sold clips"},
+		{"corpora/tinystories/tinystories_1000.json", Options{}, 1000, FormatText, Texts, "text <One day, a little girl named Lily"},
+		{"corpora/shakespeare/input.txt", Options{}, 1, FormatText, Texts, "text <First Citizen:\nBefore we proceed"},
+	} {
+		t.Run(filepath.Base(c.file), func(t *testing.T) {
+			got, s, err := records(t, golden.Shared(t, "data/"+c.file), c.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got)+dropped(s) != c.n || s.Format != c.format || s.Kind != c.kind {
+				t.Errorf("%d records and %d dropped, %s, %s; want %d, %s, %s", len(got), dropped(s), s.Format, s.Kind, c.n, c.format, c.kind)
+			}
+			if first := shownRecord(got[0]); !strings.HasPrefix(first, c.first) {
+				t.Errorf("first record %.200s …, want %s …", first, c.first)
+			}
+			t.Log(s)
+		})
+	}
+}
+
+func dropped(s Summary) int {
+	n := 0
+	for _, d := range s.Dropped {
+		n += d.Count
+	}
+	return n
+}
+
+// The same records in every container and packing.
+func TestContainers(t *testing.T) {
+	rows := [][2]string{{"p one", "c\t1"}, {"p \"two\"", "c,2\nline"}, {"pé", "c3"}}
+	var jsonl, json, csv, ndjson bytes.Buffer
+	json.WriteString("\ufeff [\n")
+	csv.WriteString("prompt,completion\n")
+	for i, r := range rows {
+		obj := fmt.Sprintf(`{"prompt":%s,"completion":%s}`, quote(r[0]), quote(r[1]))
+		jsonl.WriteString(obj + "\r\n\n")
+		ndjson.WriteString(strings.ReplaceAll(obj, `,"c`, ",\n \"c"))
+		if i > 0 {
+			json.WriteString(",")
+		}
+		json.WriteString(obj)
+		fmt.Fprintf(&csv, "\"%s\",\"%s\"\n", strings.ReplaceAll(r[0], `"`, `""`), strings.ReplaceAll(r[1], `"`, `""`))
+	}
+	json.WriteString("]\n")
+	for name, content := range map[string]string{
+		"a.jsonl": jsonl.String(), "a.json": json.String(), "a.csv": csv.String(), "b.json": ndjson.String(),
+		"c.json": `{"version":1,"data":` + strings.TrimSpace(strings.TrimPrefix(json.String(), "\ufeff")) + `}`, "A.JSONL": jsonl.String(),
+	} {
+		for _, packing := range []string{"", ".gz", ".zst"} {
+			path := write(t, name+packing, pack(t, content, packing))
+			got, s, err := records(t, path, Options{})
+			if err != nil {
+				t.Errorf("%s%s: %v", name, packing, err)
+				continue
+			}
+			for i, r := range got {
+				d := r.(Demonstration)
+				if d.Prompt.Text != rows[i][0] || d.Completion.Text != rows[i][1] || d.File != path {
+					t.Errorf("%s%s: record %d is %s", name, packing, i, shownRecord(r))
+				}
+			}
+			if len(got) != 3 || s.Read != 3 {
+				t.Errorf("%s%s: %d records", name, packing, len(got))
+			}
+		}
+	}
+	tsv := "prompt\tcompletion\nfirst \"quoted\tc\n\nsecond\td\n"
+	got, _, err := records(t, write(t, "a.tsv", tsv), Options{})
+	if err != nil || len(got) != 2 || shownRecord(got[0]) != `prompt <first "quoted> completion <c>` || got[1].(Demonstration).Line != 4 {
+		t.Errorf("tsv: %v, %v", got, err)
+	}
+	docs := "one\ntwo\n<|endoftext|>\n<|endoftext|>three<|endoftext|>\n"
+	got, s, err := records(t, write(t, "a.txt", docs), Options{})
+	if err != nil || len(got) != 2 || got[0].(Text).Text != "one\ntwo\n" || got[1].(Text).Text != "three" || got[1].(Text).Line != 4 {
+		t.Errorf("txt: %v, %v, %v", got, s, err)
+	}
+}
+
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(s) + `"`
+}
+
+func pack(t *testing.T, s, packing string) string {
+	var b bytes.Buffer
+	switch packing {
+	case ".gz":
+		w := gzip.NewWriter(&b)
+		w.Write([]byte(s))
+		w.Close()
+	case ".zst":
+		w, err := zstd.NewWriter(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Write([]byte(s))
+		w.Close()
+	default:
+		return s
+	}
+	return b.String()
+}
+
+// testdata/*.parquet were written by pyarrow 22: nested lists of structs, nulls, zstd and snappy, several row groups.
+func TestParquet(t *testing.T) {
+	got, s, err := records(t, "testdata/ultrafeedback.parquet", Options{})
+	if err != nil || len(got) != 3 || s.Format != FormatPreference {
+		t.Fatalf("%v, %v, %v", got, s, err)
+	}
+	if want := "prompt <user: Café?> chosen <assistant: Oui> rejected <assistant: Non> scores 7 6.5"; shownRecord(got[1]) != want {
+		t.Errorf("got %s, want %s", shownRecord(got[1]), want)
+	}
+	for i, f := range s.First.Fields { // in the file's order
+		if want := []string{"prompt", "prompt_id", "chosen", "rejected", "messages", "score_chosen", "score_rejected"}[i]; f.Key != want {
+			t.Errorf("field %d is %s, want %s", i, f.Key, want)
+		}
+	}
+	chosen, _ := s.First.Fields.Get("chosen")
+	if o := chosen.([]any)[0].(chat.Object); o[0].Key != "content" || o[1].Key != "role" {
+		t.Errorf("message fields %v are not in the file's order", o)
+	}
+	raw, err := os.ReadFile("testdata/labelled.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, packing := range []string{"", ".gz", ".zst"} {
+		got, _, err := records(t, write(t, "l.parquet"+packing, pack(t, string(raw), packing)), Options{})
+		if err != nil || len(got) != 5 || shownRecord(got[3]) != "text <review 3> label 1" {
+			t.Errorf("packed %q: %v, %v", packing, got, err)
+		}
+	}
+	for n := 0; n < len(raw); n += 13 {
+		if _, _, err := records(t, write(t, "cut.parquet", string(raw[:n])), Options{}); err == nil {
+			t.Errorf("a file cut at %d of %d bytes is read", n, len(raw))
+		}
+	}
+	p, _, err := ReadPrompts(golden.Shared(t, "models/verl-arithmetic/tests/e2e/arithmetic_sequence/data/train.parquet"), Options{})
+	if err != nil || shown(p[0].Prompt) != "user: 8,3:9,4" {
+		t.Errorf("%v, %v", p, err)
+	}
+}
+
+// Faults name file and line, and what to do where that is not plain.
+func TestReadErrors(t *testing.T) {
+	for _, c := range []struct{ name, content, want string }{
+		{"a.jsonl", "{\"text\":\"a\"}\n{\"text\":\n", "a.jsonl:2: decode JSON"},
+		{"a.jsonl", "{\"text\":\"a\"}\n[1]\n", "a.jsonl:2: a record is an object or a string, not a list"},
+		{"a.jsonl", "{\"text\":\"a\"}\n{\"text\":5}\n", "a.jsonl:2: field text|content is a number, not a string"},
+		{"a.jsonl", "{\"text\":\"\xff\"}\n", "a.jsonl:1: the line is not valid UTF-8"},
+		{"a.jsonl", "{\"foo\":1,\"bar\":2}\n", "a.jsonl:1: the record is of no known format: its fields are foo, bar; `columns`"},
+		{"a.jsonl", "\n\n", "there are no records"},
+		{"a.jsonl", "", "there are no records"},
+		{"a.json", "", "the file is empty"},
+		{"a.json", "[{\"text\":\"a\"},{\"text\":", "a.json:2: the file ends in the middle of a record"},
+		{"a.json", "[{\"text\":\"a\"} {\"text\":\"b\"}]", "a.json:2: byte"},
+		{"a.json", "[{\"text\":\"a\"}", "the file ends in the middle"},
+		{"a.json", "\"x\"", "begins with [ or {"},
+		{"a.csv", "text,label\n\"open,1\n", "a.csv:2: extraneous or missing \""},
+		{"a.csv", "text,label\na,1\nb\n", "a.csv:3: 1 columns, where the first line has 2"},
+		{"a.csv", "text,text\na,1\n", `column "text" is there twice`},
+		{"a.tsv", "", "the file is empty"},
+		{"a.xyz", "", "the name ends in none of .jsonl"},
+		{"a.jsonl.gz", "not gzip", "a.jsonl.gz: not a gzip file"},
+		{"a.parquet", "not parquet at all", "a.parquet: "},
+		{"a.jsonl", `{"chosen":"a","rejected":"b"}` + "\n" + `{"chosen":"a"}`, "a.jsonl:2: field rejected is missing"},
+		{"a.jsonl", `{"messages":[{"role":"user","content":"u"},{"content":"a"}]}`, "a.jsonl:1: field messages: message 2: it has neither role nor from"},
+		{"a.jsonl", `{"conversations":[{"from":"martian","value":"u"}]}`, `message 1: role "martian" is unknown`},
+		{"a.jsonl", `{"chosen":"a","rejected":[{"role":"assistant","content":"x"}]}`, "one is a text and the other a conversation"},
+		{"a.jsonl", `{"chosen":"a","rejected":"b","margin":"wide"}`, "field margin is wide, not a number"},
+		{"a.jsonl", `{"instruction":"i","chosen":"a","rejected":"b","history":[["x"]]}`, "history 1 is not a pair of texts"},
+		{"a.jsonl", `{"info":{"post":"p"},"summaries":[{"text":"a"}],"choice":0}`, "summaries has 1 entries"},
+		{"a.jsonl", `{"history":"h","human_ref_A":"a","human_ref_B":"b","labels":2}`, "labels is 2, not 0 or 1"},
+		{"a.jsonl", `{"prompt":"p","completion":""}`, "the completion is empty"},
+		{"a.jsonl", strings.Repeat("[", 500), "a.jsonl:1: decode JSON: nested deeper"},
+	} {
+		_, _, err := records(t, write(t, c.name, c.content), Options{})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %.80q: %v, want %q", c.name, c.content, err, c.want)
+		}
+	}
+	long := write(t, "long.jsonl", `{"text":"`+strings.Repeat("x", 5000)+`"}`)
+	if _, _, err := records(t, long, Options{MaxRecord: 1000}); err == nil || !strings.Contains(err.Error(), "longer than 1000 bytes") {
+		t.Errorf("a long line: %v", err)
+	}
+	long = write(t, "long.json", `[{"text":"a"},{"text":"`+strings.Repeat("x", 50000)+`"}]`)
+	if _, _, err := records(t, long, Options{MaxRecord: 1000}); err == nil || !strings.Contains(err.Error(), "longer than 1000 bytes") {
+		t.Errorf("a long element: %v", err)
+	}
+	bomb := write(t, "bomb.csv.gz", pack(t, "text,label\n\""+strings.Repeat("0", 1<<20), ".gz"))
+	if _, _, err := records(t, bomb, Options{MaxRecord: 1 << 16}); err == nil || !strings.Contains(err.Error(), "longer than 65536 bytes") {
+		t.Errorf("a record that unpacks without end: %v", err)
+	}
+	if _, _, err := records(t, filepath.Join(t.TempDir(), "none.jsonl"), Options{}); err == nil || strings.Count(err.Error(), "none.jsonl") != 1 {
+		t.Errorf("a missing file: %v", err)
+	}
+	ok := write(t, "ok.jsonl", `{"text":"a"}`)
+	if _, _, err := records(t, ok, Options{Format: "alpacca"}); err == nil || !strings.Contains(err.Error(), `"alpacca" is unknown; the formats are`) {
+		t.Errorf("an unknown format: %v", err)
+	}
+	if _, _, err := records(t, ok, Options{Columns: map[string]string{"text": "story"}}); err == nil || !strings.Contains(err.Error(), `no column "story"`) {
+		t.Errorf("an unknown column: %v", err)
+	}
+	if _, _, err := ReadComparisons(ok, Options{}); err == nil || !strings.Contains(err.Error(), "ok.jsonl:1: texts (format text) cannot be compared") {
+		t.Errorf("texts as comparisons: %v", err)
+	}
+	if _, _, err := ReadPrompts(ok, Options{}); err == nil || !strings.Contains(err.Error(), "has no prompt") {
+		t.Errorf("texts as prompts: %v", err)
+	}
+}
+
+// Bad records can be left out; they are counted, and so are pairs that say nothing.
+func TestSkipBad(t *testing.T) {
+	path := write(t, "a.jsonl", `{"prompt":"p","chosen":"a","rejected":"b"}`+"\n"+
+		`{"prompt":"p","chosen":"a","rejected":`+"\n"+`{"prompt":"p","chosen":"a","rejected":"a"}`+"\n"+`{"prompt":"q","chosen":7,"rejected":"a"}`+"\n")
+	got, s, err := ReadComparisons(path, Options{SkipBad: true})
+	if err != nil || len(got) != 1 || s.Read != 4 || s.Kept != 1 {
+		t.Fatalf("%v, %v, %v", got, s, err)
+	}
+	want := []Drop{{"unreadable", 2, Origin{path, 2}}, {"chosen and rejected are the same", 1, Origin{path, 3}}}
+	if !reflect.DeepEqual(s.Dropped, want) {
+		t.Errorf("dropped %v, want %v", s.Dropped, want)
+	}
+	if _, _, err := ReadComparisons(path, Options{}); err == nil || !strings.Contains(err.Error(), "a.jsonl:2: ") {
+		t.Errorf("without SkipBad: %v", err)
+	}
+}
+
+// Records of one kind serve as another where that is plain.
+func TestConversions(t *testing.T) {
+	pref := write(t, "p.jsonl", `{"prompt":"p","chosen":" c","rejected":" r"}`)
+	d, _, err := ReadDemonstrations(pref, Options{})
+	if err != nil || shownRecord(d[0]) != "prompt <p> completion < c>" {
+		t.Errorf("%v, %v", d, err)
+	}
+	p, _, err := ReadPrompts(pref, Options{})
+	if err != nil || shown(p[0].Prompt) != "p" {
+		t.Errorf("%v, %v", p, err)
+	}
+	j, _, err := ReadJudgements(pref, Options{})
+	if err != nil || len(j) != 2 || !j[0].Good || j[1].Good || j[1].Completion.Text != " r" {
+		t.Errorf("%v, %v", j, err)
+	}
+	conv := write(t, "m.jsonl", `{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"}]}`)
+	if p, _, err := ReadPrompts(conv, Options{}); err != nil || shown(p[0].Prompt) != "user: u | assistant: a | user: v" {
+		t.Errorf("%v, %v", p, err)
+	}
+	review := write(t, "l.jsonl", `{"text":"  one two three four","label":1}`+"\n"+`{"text":"short","label":0}`)
+	if p, _, err := ReadPrompts(review, Options{Opening: 2}); err != nil || len(p) != 2 || p[0].Prompt.Text != "  one two" || p[1].Prompt.Text != "short" {
+		t.Errorf("%v, %v", p, err)
+	}
+	d, s, err := ReadDemonstrations(review, Options{Opening: 2})
+	if err != nil || len(d) != 1 || shownRecord(d[0]) != "prompt <  one two> completion < three four>" || len(s.Dropped) != 1 {
+		t.Errorf("%v, %v, %v", d, s, err)
+	}
+	texts, _, err := ReadTexts(review, Options{})
+	if err != nil || len(texts) != 2 || texts[1].Text != "short" {
+		t.Errorf("%v, %v", texts, err)
+	}
+	if s, err := Detect(review, Options{}); err != nil || s.Format != FormatLabelled || s.Read != 1 || s.First.Fields[0].Key != "text" {
+		t.Errorf("%v, %v", s, err)
+	}
+	n := 0
+	if err := Each(review, Options{}, func(r Row) bool { n += r.Line; return true }); err != nil || n != 3 {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
+func TestPairs(t *testing.T) {
+	var texts []Labelled
+	for i := range 10 {
+		texts = append(texts, Labelled{Origin{"f", i + 1}, fmt.Sprintf("t%d", i), float64(i % 2)})
+	}
+	texts = append(texts, Labelled{Origin{"f", 11}, "t10", 1}, Labelled{Origin{"f", 12}, "t11", 5})
+	pairs, left, err := Pairs(texts, 3)
+	if err != nil || len(pairs) != 6 || left != 0 { // 5 of 0, 6 of 1, 1 of 5
+		t.Fatalf("%d pairs, %d left, %v", len(pairs), left, err)
+	}
+	used := map[string]bool{}
+	for _, p := range pairs {
+		if p.Scores[0] <= p.Scores[1] || used[p.Chosen.Text] || used[p.Rejected.Text] || p.Better != 1 || !p.Prompt.Empty() {
+			t.Errorf("pair %v", p)
+		}
+		used[p.Chosen.Text], used[p.Rejected.Text] = true, true
+	}
+	again, _, _ := Pairs(texts, 3)
+	other, _, _ := Pairs(texts, 4)
+	if !reflect.DeepEqual(pairs, again) || reflect.DeepEqual(pairs, other) {
+		t.Error("pairs do not follow the seed")
+	}
+	if _, _, err := Pairs(texts[:1], 1); err == nil {
+		t.Error("one label is paired")
+	}
+	got, s, err := ReadComparisons(golden.Shared(t, "data/eval/sst2/dev.tsv"), Options{Seed: 1})
+	if err != nil || len(got) != 428 { // 428 negative, 444 positive
+		t.Errorf("%d pairs, %v, %v", len(got), s, err)
+	}
+}
+
+// FuzzRead: no file of any kind makes the readers panic or loop.
+func FuzzRead(f *testing.F) {
+	for _, name := range []string{"labelled.parquet", "ultrafeedback.parquet"} {
+		raw, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(4, raw)
+	}
+	f.Add(0, []byte(`{"chosen":"\n\nHuman: a\n\nAssistant: b","rejected":"\n\nHuman: a\n\nAssistant: c"}`))
+	f.Add(1, []byte(`{"data":[{"conversations":[{"from":"human","value":"x"}],"chosen":{"from":"gpt","value":"y"},"rejected":{"from":"gpt","value":"z"}}]}`))
+	f.Add(2, []byte("text,label\n\"a\nb\",1\n"))
+	f.Add(3, []byte("a b\t1\n"))
+	f.Add(5, []byte("a<|endoftext|>b"))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, kind int, raw []byte) {
+		exts := []string{"jsonl", "json", "csv", "tsv", "parquet", "txt", "jsonl.gz", "json.zst"}
+		path := filepath.Join(dir, fmt.Sprintf("%d.%s", os.Getpid(), exts[((kind%8)+8)%8]))
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, skip := range []bool{false, true} {
+			_, s, err := ReadDemonstrations(path, Options{SkipBad: skip, MaxRecord: 1 << 20})
+			if err != nil && !strings.Contains(err.Error(), path) {
+				t.Errorf("error %q does not name the file", err)
+			}
+			if s.Kept+dropped(s) > s.Read {
+				t.Errorf("%d kept and %d dropped of %d", s.Kept, dropped(s), s.Read)
+			}
+		}
+		ReadComparisons(path, Options{SkipBad: true, MaxRecord: 1 << 20})
+	})
+}
