@@ -158,10 +158,18 @@ func TestKilledAtEveryWrite(t *testing.T) {
 		t.Fatalf("%d events of %d keys, %v", len(evs), len(crashKeys), err)
 	}
 	want := normalise(evs)
+	fresh := filepath.Join(dir, "fresh.db")
+	crashStore(t, fresh)
+	raw, err := os.ReadFile(fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
 	last := 0
 	for at := 1; ; at++ {
 		path := filepath.Join(dir, fmt.Sprintf("%d.db", at))
-		crashStore(t, path)
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
 		acks, end := runCrash(t, path, at)
 		s := openTest(t, path)
 		checkStore(t, s)

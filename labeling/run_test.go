@@ -301,17 +301,15 @@ func TestOpensAtOnceWithAHundredThousandItems(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes large stores")
 	}
-	for _, judged := range []int{0, 100_000} {
-		path := filepath.Join(t.TempDir(), "l.db")
-		fill(t, path, 100_000, judged)
-		best := time.Hour
-		for range 3 { // the machine may be busy with something else
-			best = min(best, opening(t, path))
-		}
-		t.Logf("%d judged: %v", judged, best)
-		if best > 200*time.Millisecond {
-			t.Errorf("opening with %d of 100,000 items judged takes %v", judged, best)
-		}
+	path := filepath.Join(t.TempDir(), "l.db")
+	fill(t, path, 100_000, 99_999)
+	best := time.Hour
+	for range 3 { // the machine may be busy with something else
+		best = min(best, opening(t, path))
+	}
+	t.Log(best)
+	if best > 200*time.Millisecond {
+		t.Errorf("opening with all but one of 100,000 items judged takes %v", best)
 	}
 }
 

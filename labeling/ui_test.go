@@ -389,10 +389,10 @@ func TestKeysInOneMessage(t *testing.T) {
 
 // Whatever keys come, also while the store is busy, the screen is whole, and what it says is what the log says.
 func TestAnyKeysOnTheScreen(t *testing.T) {
-	dir, runs := t.TempDir(), 0
+	dir, runs, empty := t.TempDir(), 0, emptyStore(t)
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
-		s := openTest(t, filepath.Join(dir, fmt.Sprint(runs, ".db")))
+		s := scratchStore(t, empty, filepath.Join(dir, fmt.Sprint(runs, ".db")))
 		defer s.Close()
 		for i := 1; i <= 3; i++ {
 			if _, err := s.AddItems(context.Background(), []Item{pair(i)}); err != nil {
