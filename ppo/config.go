@@ -182,78 +182,93 @@ func Default() Config {
 	}
 }
 
+// huge is the largest finite number: what is at most huge is neither infinite nor NaN.
+const huge = math.MaxFloat64
+
+// faults collects what is wrong, by key.
+type faults []error
+
+func (f *faults) check(ok bool, key string, value any, want string) {
+	if !ok {
+		*f = append(*f, fmt.Errorf("%s: %v: want %s", key, value, want))
+	}
+}
+
+func (f *faults) within(key string, x, lo, hi float64, want string) {
+	f.check(x >= lo && x <= hi, key, x, want)
+}
+
+func (f *faults) whole(key string, n, least int) {
+	f.check(n >= least, key, n, fmt.Sprintf("a whole number of at least %d", least))
+}
+
+func (f *faults) wrap(key string, err error) {
+	if err != nil {
+		*f = append(*f, fmt.Errorf("%s: %w", key, err))
+	}
+}
+
 // Validate reports every field out of range, by its key.
 func (c Config) Validate() error {
-	var errs []error
-	check := func(ok bool, key string, value any, want string) {
-		if !ok {
-			errs = append(errs, fmt.Errorf("%s: %v: want %s", key, value, want))
-		}
-	}
-	within := func(key string, x, lo, hi float64, want string) { check(x >= lo && x <= hi, key, x, want) }
-	huge := math.MaxFloat64
-	whole := func(key string, n, lo int) { check(n >= lo, key, n, fmt.Sprintf("a whole number of at least %d", lo)) }
+	var f faults
+	c.validateEpisodes(&f)
+	c.validateLearning(&f)
+	return errors.Join(f...)
+}
 
-	check(c.Prompts != "", "prompts", `""`, "a file of prompts")
-	whole("episodes", c.Episodes, 1)
-	whole("batch", c.Batch, 1)
-	check(c.Minibatches >= 1 && c.Minibatches <= max(c.Batch, 1), "minibatches", c.Minibatches, "1 to batch")
-	whole("epochs", c.Epochs, 1)
-	whole("micro_tokens", c.MicroTokens, 1)
-	whole("save_every", c.SaveEvery, 1)
-	within("max_grad_norm", c.MaxGradNorm, 0, huge, "0 (no limit) or more")
-	if err := c.schedule(c.LR).Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("lr: %w", err))
-	}
-	if err := c.schedule(c.Critic.LR).Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("critic.lr: %w", err))
-	}
-	if err := c.Optimizer.config().Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("optimizer: %w", err))
-	}
-	check(c.Clip.Low > 0 && c.Clip.Low < 1, "clip.low", c.Clip.Low, "a number between 0 and 1")
-	check(c.Clip.High > 0 && c.Clip.High <= huge, "clip.high", c.Clip.High, "a number above 0")
-	check(c.Clip.Dual == 0 || c.Clip.Dual > 1 && c.Clip.Dual <= huge, "clip.dual", c.Clip.Dual, "0 (off) or more than 1")
-	check(c.Clip.Value > 0 && c.Clip.Value <= huge, "clip.value", c.Clip.Value, "a number above 0")
-	within("kl.coef", c.KL.Coef, 0, huge, "0 or more")
-	within("kl.target", c.KL.Target, 0, huge, "0 (fixed coefficient) or nats per sequence")
-	if c.KL.Target > 0 {
-		check(c.KL.Horizon > 0 && c.KL.Horizon <= huge, "kl.horizon", c.KL.Horizon, "episodes, above 0")
-		check(c.KL.Min > 0 && c.KL.Min <= c.KL.Max && c.KL.Max <= huge, "kl.min, kl.max", fmt.Sprint(c.KL.Min, ", ", c.KL.Max), "0 < min <= max")
-		check(c.KL.Coef >= c.KL.Min && c.KL.Coef <= c.KL.Max, "kl.coef", c.KL.Coef, "to start between kl.min and kl.max")
-	}
-	if err := c.KL.Estimator.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("kl.estimator: %w", err))
-	}
-	whole("critic.layers", c.Critic.Layers, 0)
-	whole("critic.warmup", c.Critic.Warmup, 0)
-	if c.Critic.Shared {
-		check(c.Critic.Coef > 0 && c.Critic.Coef <= huge, "critic.coef", c.Critic.Coef, "a number above 0")
-		check(c.Critic.Warmup == 0, "critic.warmup", c.Critic.Warmup, "0 with critic.shared: one trunk cannot wait for the other")
-	}
-	check(c.Score.Scale == "none" || c.Score.Scale == "running", "score.scale", c.Score.Scale, "none or running")
-	within("score.clip", c.Score.Clip, 0, huge, "0 (no limit) or more")
-	check(c.Sampling.Temperature > 0 && c.Sampling.Temperature <= huge, "sampling.temperature", c.Sampling.Temperature,
+// validateEpisodes checks what is sampled, how it is scored, and how often it is gone through.
+func (c Config) validateEpisodes(f *faults) {
+	f.check(c.Prompts != "", "prompts", `""`, "a file of prompts")
+	f.whole("episodes", c.Episodes, 1)
+	f.whole("batch", c.Batch, 1)
+	f.check(c.Minibatches >= 1 && c.Minibatches <= max(c.Batch, 1), "minibatches", c.Minibatches, "1 to batch")
+	f.whole("epochs", c.Epochs, 1)
+	f.whole("micro_tokens", c.MicroTokens, 1)
+	f.whole("save_every", c.SaveEvery, 1)
+	f.within("max_grad_norm", c.MaxGradNorm, 0, huge, "0 (no limit) or more")
+	f.wrap("lr", c.schedule(c.LR).Validate())
+	f.wrap("critic.lr", c.schedule(c.Critic.LR).Validate())
+	f.wrap("optimizer", c.Optimizer.config().Validate())
+	f.check(c.Score.Scale == "none" || c.Score.Scale == "running", "score.scale", c.Score.Scale, "none or running")
+	f.within("score.clip", c.Score.Clip, 0, huge, "0 (no limit) or more")
+	f.check(float32(c.Sampling.Temperature) > 0 && c.Sampling.Temperature <= huge, "sampling.temperature", c.Sampling.Temperature,
 		"a number above 0 (greedy answers give PPO nothing to learn from)")
-	whole("sampling.max_new", c.Sampling.MaxNew, 1)
-	whole("sampling.max_batch", c.Sampling.MaxBatch, 1)
+	f.whole("sampling.max_new", c.Sampling.MaxNew, 1)
+	f.whole("sampling.max_batch", c.Sampling.MaxBatch, 1)
 	s := c.Sampling
-	check(s.TopK == 0 && s.TopP == 1 && s.MinP == 0 && s.MinNew == 0, "sampling", fmt.Sprintf("top_k %d, top_p %v, min_p %v, min_new %d", s.TopK, s.TopP, s.MinP, s.MinNew),
+	f.check(s.TopK == 0 && s.TopP == 1 && s.MinP == 0 && s.MinNew == 0, "sampling", fmt.Sprintf("top_k %d, top_p %v, min_p %v, min_new %d", s.TopK, s.TopP, s.MinP, s.MinNew),
 		"0, 1, 0, 0: PPO's ratios are of the unfiltered distribution, filtered sampling would bias every one of them; lower sampling.temperature instead")
-	check(c.Stop.After >= 0 && c.Stop.After < max(s.MaxNew, 1), "stop.after", c.Stop.After, "0 to sampling.max_new - 1")
-	if err := c.MissingStop.validate(); err != nil {
-		errs = append(errs, fmt.Errorf("missing_stop: %w", err))
+	f.check(c.Stop.After >= 0 && c.Stop.After < max(s.MaxNew, 1), "stop.after", c.Stop.After, "0 to sampling.max_new - 1")
+	f.wrap("missing_stop", c.MissingStop.validate())
+	f.within("missing_stop.value", c.MissingStop.Value, -huge, huge, "a number")
+}
+
+// validateLearning checks the losses and their guards.
+func (c Config) validateLearning(f *faults) {
+	f.check(c.Clip.Low > 0 && c.Clip.Low < 1, "clip.low", c.Clip.Low, "a number between 0 and 1")
+	f.check(c.Clip.High > 0 && c.Clip.High <= huge, "clip.high", c.Clip.High, "a number above 0")
+	f.check(c.Clip.Dual == 0 || c.Clip.Dual > 1 && c.Clip.Dual <= huge, "clip.dual", c.Clip.Dual, "0 (off) or more than 1")
+	f.check(c.Clip.Value > 0 && c.Clip.Value <= huge, "clip.value", c.Clip.Value, "a number above 0")
+	f.within("kl.coef", c.KL.Coef, 0, huge, "0 or more")
+	f.within("kl.target", c.KL.Target, 0, huge, "0 (fixed coefficient) or nats per sequence")
+	if c.KL.Target > 0 {
+		f.check(c.KL.Horizon > 0 && c.KL.Horizon <= huge, "kl.horizon", c.KL.Horizon, "episodes, above 0")
+		f.check(c.KL.Min > 0 && c.KL.Min <= c.KL.Max && c.KL.Max <= huge, "kl.min, kl.max", fmt.Sprint(c.KL.Min, ", ", c.KL.Max), "0 < min <= max")
+		f.check(c.KL.Coef >= c.KL.Min && c.KL.Coef <= c.KL.Max, "kl.coef", c.KL.Coef, "to start between kl.min and kl.max")
 	}
-	within("missing_stop.value", c.MissingStop.Value, -huge, huge, "a number")
-	within("gamma", c.Gamma, 0, 1, "0 to 1")
-	within("lambda", c.Lambda, 0, 1, "0 to 1")
-	within("entropy_coef", c.EntropyCoef, 0, huge, "0 or more")
-	if err := c.Aggregation.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("aggregation: %w", err))
+	f.wrap("kl.estimator", c.KL.Estimator.Validate())
+	f.whole("critic.layers", c.Critic.Layers, 0)
+	f.whole("critic.warmup", c.Critic.Warmup, 0)
+	if c.Critic.Shared {
+		f.check(c.Critic.Coef > 0 && c.Critic.Coef <= huge, "critic.coef", c.Critic.Coef, "a number above 0")
+		f.check(c.Critic.Warmup == 0, "critic.warmup", c.Critic.Warmup, "0 with critic.shared: one trunk cannot wait for the other")
 	}
-	within("target_kl", c.TargetKL, 0, huge, "0 (never) or nats per token")
-	check(c.MaxRatio == 0 || c.MaxRatio > 1 && c.MaxRatio <= huge, "max_ratio", c.MaxRatio, "0 (never) or more than 1")
-	return errors.Join(errs...)
+	f.within("gamma", c.Gamma, 0, 1, "0 to 1")
+	f.within("lambda", c.Lambda, 0, 1, "0 to 1")
+	f.within("entropy_coef", c.EntropyCoef, 0, huge, "0 or more")
+	f.wrap("aggregation", c.Aggregation.Validate())
+	f.within("target_kl", c.TargetKL, 0, huge, "0 (never) or nats per token")
+	f.check(c.MaxRatio == 0 || c.MaxRatio > 1 && c.MaxRatio <= huge, "max_ratio", c.MaxRatio, "0 (never) or more than 1")
 }
 
 // schedule counts in episodes.

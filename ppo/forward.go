@@ -193,7 +193,7 @@ func (l *learner) fullKL(tr *Trajectories) []float64 {
 func (l *learner) logits(a *peft.Adapter, h *tensor.Tensor, rows []int32) []float64 {
 	z := widen(nil, l.model.Logits(l.eval, a, h, rows))
 	for i := range z {
-		z[i] /= l.c.Sampling.Temperature
+		z[i] /= float64(l.temperature)
 	}
 	return z
 }

@@ -21,86 +21,91 @@ type stepStats struct {
 	nonFinite, overRatio bool // the step was skipped, and why
 }
 
-// metrics are those of one update, under TRL's names where TRL has one. Every mean is over real tokens, over responses or
-// over optimizer steps, as its name in docs/algorithms/ppo.md says; nothing is averaged over padding, for there is none.
+// metrics are those of one update, under TRL's names where TRL has one (docs/algorithms/ppo.md defines them). Every mean is
+// over real tokens, over responses or over optimizer steps; nothing is averaged over padding, for there is none.
 func metrics(tr *Trajectories, c Config, st *state, steps []stepStats, lr, criticLR float64) []run.KV {
-	var out []run.KV
-	add := func(key string, v float64) { out = append(out, run.KV{Key: key, Value: v}) }
+	out := []run.KV{{Key: "episode", Value: float64(st.Episodes)}}
+	out = append(out, rewardMetrics(tr, c)...)
+	out = append(out, stepMetrics(steps)...)
+	typical, most := logpDifference(tr)
+	out = append(out,
+		run.KV{Key: "policy/advantages_mean", Value: objective.Mean(tr.Advantages)},
+		run.KV{Key: "policy/advantages_std", Value: math.Sqrt(objective.Variance(tr.Advantages))},
+		run.KV{Key: "val/var_explained", Value: objective.VarExplained(tr.OldValues, tr.Returns)},
+		run.KV{Key: "val/mean", Value: objective.Mean(tr.OldValues)},
+		run.KV{Key: "returns/mean", Value: objective.Mean(tr.Returns)},
+		run.KV{Key: "returns/var", Value: objective.Variance(tr.Returns)},
+		run.KV{Key: "lr", Value: lr},
+		run.KV{Key: "lr_critic", Value: criticLR},
+		run.KV{Key: "rollout/logprob_diff_mean", Value: typical},
+		run.KV{Key: "rollout/logprob_diff_max", Value: most},
+		run.KV{Key: "guard/steps", Value: float64(len(steps))},
+		run.KV{Key: "guard/skipped_nonfinite", Value: float64(st.NonFinite)},
+		run.KV{Key: "guard/skipped_ratio", Value: float64(st.OverRatio)},
+	)
+	return append(out, textMetrics(tr)...)
+}
 
-	kl := SummariseKL(tr.KL, tr.Starts, tr.KLCoef)
-	scores := stats.MeanOf(tr.Scores)
-	add("episode", float64(st.Episodes))
-	add("objective/kl", kl.Mean)
-	add("objective/kl_se", stats.MeanOf(kl.PerSequence).SE)
-	add("objective/kl_per_token", kl.PerToken)
-	if c.KL.Estimator != objective.K3 {
-		add("objective/kl_k3", sampledKL(objective.K3, tr).Mean)
+// rewardMetrics are about scores and the divergence from the reference.
+func rewardMetrics(tr *Trajectories, c Config) []run.KV {
+	kl, scores := SummariseKL(tr.KL, tr.Starts, tr.KLCoef), stats.MeanOf(tr.Scores)
+	out := []run.KV{
+		{Key: "objective/kl", Value: kl.Mean},
+		{Key: "objective/kl_se", Value: stats.MeanOf(kl.PerSequence).SE},
+		{Key: "objective/kl_per_token", Value: kl.PerToken},
+		{Key: "objective/kl_alarm", Value: alarm(tr)},
+		{Key: "objective/kl_coef", Value: tr.KLCoef},
+		{Key: "objective/scores", Value: scores.Value},
+		{Key: "objective/scores_std", Value: stats.Std(tr.Scores)},
+		{Key: "objective/scores_se", Value: scores.SE},
+		{Key: "objective/scores_raw", Value: objective.Mean(tr.RawScores)},
+		{Key: "objective/non_score_reward", Value: objective.Mean(kl.NonScore)},
+		{Key: "objective/rlhf_reward", Value: objective.Mean(kl.NonScore) + scores.Value},
+		{Key: "objective/entropy", Value: -objective.Mean(tr.Starts.Sums(tr.OldLogp))},
 	}
-	if c.KL.Estimator != objective.K1 {
-		add("objective/kl_k1", sampledKL(objective.K1, tr).Mean)
+	for _, e := range []objective.Estimator{objective.K1, objective.K3} {
+		if e != c.KL.Estimator {
+			out = append(out, run.KV{Key: "objective/kl_" + string(e), Value: sampledKL(e, tr).Mean})
+		}
 	}
-	add("objective/kl_alarm", alarm(tr))
-	add("objective/kl_coef", tr.KLCoef)
-	add("objective/scores", scores.Value)
-	add("objective/scores_std", stats.Std(tr.Scores))
-	add("objective/scores_se", scores.SE)
-	add("objective/scores_raw", objective.Mean(tr.RawScores))
-	add("objective/non_score_reward", objective.Mean(kl.NonScore))
-	add("objective/rlhf_reward", objective.Mean(kl.NonScore)+scores.Value)
-	add("objective/entropy", -objective.Mean(tr.Starts.Sums(tr.OldLogp)))
+	return out
+}
 
-	// Means over the optimizer steps that were finite; those of the policy, over the ones that trained it.
-	mean := func(keep func(stepStats) bool, f func(stepStats) float64) float64 {
+// stepMetrics are means over the optimizer steps that were finite; those of the policy, over the steps that trained it.
+func stepMetrics(steps []stepStats) []run.KV {
+	mean := func(f func(stepStats) float64, policyOnly bool) float64 {
 		var x []float64
 		for _, s := range steps {
-			if !s.nonFinite && keep(s) {
+			if !s.nonFinite && (s.trainedPolicy || !policyOnly) {
 				x = append(x, f(s))
 			}
 		}
 		return objective.Mean(x)
 	}
-	policy := func(f func(stepStats) float64) float64 {
-		return mean(func(s stepStats) bool { return s.trainedPolicy }, f)
-	}
-	critic := func(f func(stepStats) float64) float64 { return mean(func(stepStats) bool { return true }, f) }
-	peak := func(f func(stepStats) float64) float64 {
-		top := 0.0
-		for _, s := range steps {
-			top = max(top, f(s))
+	policy := func(key string, f func(stepStats) float64) run.KV { return run.KV{Key: key, Value: mean(f, true)} }
+	critic := func(key string, f func(stepStats) float64) run.KV { return run.KV{Key: key, Value: mean(f, false)} }
+	largest := 0.0
+	for _, s := range steps {
+		if !s.nonFinite {
+			largest = max(largest, s.policy.RatioMax)
 		}
-		return top
 	}
-	add("policy/approxkl_avg", policy(func(s stepStats) float64 { return s.policy.ApproxKL }))
-	add("policy/approxkl_k3", policy(func(s stepStats) float64 { return s.policy.ApproxKLK3 }))
-	add("policy/clipfrac_avg", policy(func(s stepStats) float64 { return s.policy.ClipFrac }))
-	add("policy/clipfrac_lower", policy(func(s stepStats) float64 { return s.policy.ClipFracLower }))
-	add("policy/entropy_avg", policy(func(s stepStats) float64 { return s.entropy }))
-	add("policy/advantages_mean", objective.Mean(tr.Advantages))
-	add("policy/advantages_std", math.Sqrt(objective.Variance(tr.Advantages)))
-	add("loss/policy_avg", policy(func(s stepStats) float64 { return s.policyLoss }))
-	add("loss/value_avg", critic(func(s stepStats) float64 { return s.valueLoss }))
-	add("val/ratio", policy(func(s stepStats) float64 { return s.policy.Ratio }))
-	add("val/ratio_var", policy(func(s stepStats) float64 { return s.policy.RatioVar }))
-	add("val/ratio_max", peak(func(s stepStats) float64 { return s.policy.RatioMax }))
-	add("val/clipfrac_avg", critic(func(s stepStats) float64 { return s.value.ClipFrac }))
-	add("val/error", critic(func(s stepStats) float64 { return s.value.Error }))
-	add("val/var_explained", objective.VarExplained(tr.OldValues, tr.Returns))
-	add("val/mean", objective.Mean(tr.OldValues))
-	add("returns/mean", objective.Mean(tr.Returns))
-	add("returns/var", objective.Variance(tr.Returns))
-	add("grad_norm/policy", policy(func(s stepStats) float64 { return s.policyNorm }))
-	add("grad_norm/critic", critic(func(s stepStats) float64 { return s.criticNorm }))
-	add("lr", lr)
-	add("lr_critic", criticLR)
-
-	out = append(out, textMetrics(tr)...)
-	typical, most := logpDifference(tr)
-	add("rollout/logprob_diff_mean", typical)
-	add("rollout/logprob_diff_max", most)
-	add("guard/steps", float64(len(steps)))
-	add("guard/skipped_nonfinite", float64(st.NonFinite))
-	add("guard/skipped_ratio", float64(st.OverRatio))
-	return out
+	return []run.KV{
+		policy("policy/approxkl_avg", func(s stepStats) float64 { return s.policy.ApproxKL }),
+		policy("policy/approxkl_k3", func(s stepStats) float64 { return s.policy.ApproxKLK3 }),
+		policy("policy/clipfrac_avg", func(s stepStats) float64 { return s.policy.ClipFrac }),
+		policy("policy/clipfrac_lower", func(s stepStats) float64 { return s.policy.ClipFracLower }),
+		policy("policy/entropy_avg", func(s stepStats) float64 { return s.entropy }),
+		policy("loss/policy_avg", func(s stepStats) float64 { return s.policyLoss }),
+		critic("loss/value_avg", func(s stepStats) float64 { return s.valueLoss }),
+		policy("val/ratio", func(s stepStats) float64 { return s.policy.Ratio }),
+		policy("val/ratio_var", func(s stepStats) float64 { return s.policy.RatioVar }),
+		{Key: "val/ratio_max", Value: largest},
+		critic("val/clipfrac_avg", func(s stepStats) float64 { return s.value.ClipFrac }),
+		critic("val/error", func(s stepStats) float64 { return s.value.Error }),
+		policy("grad_norm/policy", func(s stepStats) float64 { return s.policyNorm }),
+		critic("grad_norm/critic", func(s stepStats) float64 { return s.criticNorm }),
+	}
 }
 
 // textMetrics look at the responses themselves.

@@ -181,20 +181,19 @@ func randomPolicy(rnd *rand.Rand, n int) map[string][]float64 {
 	return in
 }
 
-// A thousand evaluations of ever new sizes keep a bounded heap: 12 graphs at most, the largest of 8,192 elements.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// A thousand evaluations of ever new sizes keep a bounded heap: one graph per power of two.
 func TestGraphsDoNotPileUp(t *testing.T) {
-	if testing.Short() {
-		t.Skip("allocates on purpose")
-	}
 	loss := Policy(Clipping{Low: 0.2, High: 0.2}, 0.01)
 	rnd := rand.New(rand.NewPCG(3, 4))
 	in := randomPolicy(rnd, 2048)
-	heap := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	run := func(count int) {
 		for range count {
 			n := 1 + rnd.IntN(2048)
@@ -209,6 +208,22 @@ func TestGraphsDoNotPileUp(t *testing.T) {
 	before := heap()
 	run(700)
 	if after := heap(); after > before+1<<20 {
+		t.Errorf("heap grew from %d to %d bytes", before, after)
+	}
+}
+
+// A loss that is no longer used gives its graphs back: each of these holds half a megabyte.
+func TestDroppedLossesAreCollected(t *testing.T) {
+	x := make([]float64, 4096)
+	use := func(count int) {
+		for range count {
+			KL(K3).Eval(x, map[string][]float64{"policyLogp": x, "refLogp": x})
+		}
+	}
+	use(5)
+	before := heap()
+	use(40)
+	if after := heap(); after > before+2<<20 {
 		t.Errorf("heap grew from %d to %d bytes", before, after)
 	}
 }

@@ -2,6 +2,7 @@ package objective
 
 import (
 	"math/bits"
+	"runtime"
 
 	G "gorgonia.org/gorgonia"
 )
@@ -101,6 +102,9 @@ func build(f Formula, size int) *graph {
 		g.shown[name] = read(e)
 	}
 	g.machine = G.NewTapeMachine(v.graph)
+	// Gorgonia's finalizer frees memory of a GPU, and would keep a machine that nobody uses any more alive for ever, because the
+	// machine is part of a cycle.
+	runtime.SetFinalizer(g.machine, nil)
 	return g
 }
 
