@@ -126,11 +126,10 @@ func (g *ggufVocab) llama(f *file) error {
 	}
 	f.AddedTokens = g.added()
 	f.Model.ByteFallback, f.Model.FuseUnk = true, true
-	for id := range g.tokens {
-		if g.kind(id) == typeUnknown {
-			f.Model.UnkToken = &g.tokens[id]
-			break
-		}
+	if id, ok := scalar[int64](g.meta["tokenizer.ggml.unknown_token_id"]); ok && id >= 0 && id < int64(len(g.tokens)) {
+		f.Model.UnkToken = &g.tokens[id]
+	} else if i := slices.Index(g.types, typeUnknown); i >= 0 {
+		f.Model.UnkToken = &g.tokens[i]
 	}
 	g.mergesByScore(&f.Model, scores)
 	normalizer := `{"type":"Replace","pattern":{"String":" "},"content":"▁"}`

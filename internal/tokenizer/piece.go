@@ -92,7 +92,7 @@ func (p piece) transform(changes []change) piece {
 		switch {
 		case c.n > 0 && at == 0:
 			a = span{int32(p.base), int32(p.base)}
-			if p.align != nil && len(p.align) > 0 {
+			if len(p.align) > 0 {
 				a = span{p.align[0].start, p.align[0].start}
 			}
 		case c.n > 0:

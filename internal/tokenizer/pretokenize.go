@@ -216,7 +216,7 @@ func newMetaspace(c *component) (*metaspace, error) {
 		m.replacement = *c.Replacement
 	}
 	if utf8.RuneCountInString(m.replacement) != 1 {
-		return nil, fmt.Errorf("Metaspace replacement %q is not one character", m.replacement)
+		return nil, fmt.Errorf("pre-tokenizer Metaspace: replacement %q is not one character", m.replacement)
 	}
 	if m.prepend == "" {
 		m.prepend = "always"
