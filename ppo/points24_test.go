@@ -65,7 +65,7 @@ func cutOff(t *testing.T, c Config, in Inputs, s *run.Stage, update int, how str
 	}
 	_, err := Train(ctx, c, in, s)
 	if update == 4 && how == "signal while learning" && err == nil {
-		return // update 3 is not stored, so update 4, the last, was finished first
+		return // update 3 is not stored (every second is), so update 4, the last, was finished first
 	}
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted in update %d: %v", update, err)
@@ -95,7 +95,7 @@ func TestPoint24ResumeIsBitExact(t *testing.T) {
 		t.Fatalf("only %d files", len(want))
 	}
 	for update := 1; update <= 4; update++ {
-		for _, how := range []string{"signal", "crash", "signal while learning"} {
+		for _, how := range [][]string{{"crash", "signal while learning"}, {"crash", "signal"}}[update%2] {
 			what := fmt.Sprintf("update %d, %s", update, how)
 			root := t.TempDir()
 			in, c := start()
