@@ -36,6 +36,8 @@ var allowed = map[string][]string{
 	"internal/stats":      {"internal/rng"},
 	"internal/report":     {},
 
+	"internal/pairs": {"internal/kernels", "internal/tensor", "internal/peft", "internal/model", "internal/rollout", "internal/rng", "internal/stats"},
+
 	// The stages: each on the machine, none on another.
 	"sft":      append([]string{}, trainer...),
 	"reward":   append([]string{"internal/rollout"}, trainer...),

@@ -1,6 +1,7 @@
 package tales
 
 import (
+	"fmt"
 	"math"
 
 	"plumb/internal/rng"
@@ -28,17 +29,24 @@ type Demonstration struct {
 	Completion string `json:"completion"`
 }
 
-// Corpus is n documents of plain text for pretraining: a heading that says what the tale is about, then the tale, or the
-// tale alone.
+// Corpus is n documents of plain text for pretraining, as they might be found in the wild: tales alone, tales under a title
+// or a request, and now and then one already in the form of a conversation.
 func Corpus(n int, seed uint64) []string {
 	out := make([]string, n)
 	for i := range out {
 		r := rng.New(seed, streamCorpus, uint64(i))
 		q := newRequest(r)
 		w := author{r, corpusHabits}
-		out[i] = w.write(q)
-		if r.IntN(8) != 0 {
-			out[i] = q.ask(r) + "\n" + out[i]
+		tale := w.write(q)
+		switch form := r.IntN(10); {
+		case form < 3:
+			out[i] = tale
+		case form < 6:
+			out[i] = fmt.Sprintf("%s the %s and %s the %s, or how %s\n%s", q.Hero, q.HeroSpecies, q.Friend, q.FriendSpecies, q.deed(), tale)
+		case form < 9:
+			out[i] = q.ask(r) + "\n" + tale
+		default:
+			out[i] = UserToken + q.ask(r) + EndToken + AssistantToken + tale + EndToken
 		}
 	}
 	return out
