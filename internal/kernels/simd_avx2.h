@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
 #pragma GCC push_options
