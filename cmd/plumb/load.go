@@ -118,7 +118,11 @@ func (a *app) locateStage(ctx context.Context, dir string) (place, error) {
 	default:
 		return place{}, fmt.Errorf("stage %s has no model: neither %s/ nor %s/ is there", dir, adapterDir, modelDir)
 	}
-	base, err := a.locate(ctx, m.Base.Name)
+	name := m.Base.Name
+	if sibling := filepath.Join(filepath.Dir(dir), name); run.IsStage(sibling) && m.Stage != name {
+		name = sibling // The run's own sft made the model.
+	}
+	base, err := a.locate(ctx, name)
 	if err != nil {
 		return place{}, fmt.Errorf("base of stage %s: %w", dir, err)
 	}
@@ -142,7 +146,11 @@ func (a *app) locateAdapter(ctx context.Context, dir string) (place, error) {
 	if cfg.Base == "" {
 		return place{}, fmt.Errorf("adapter %s names no base model; give the base and --adapter %s", dir, dir)
 	}
-	base, err := a.locate(ctx, cfg.Base)
+	name := cfg.Base
+	if beside := filepath.Join(dir, name); exists(beside, "config.json") {
+		name = beside // As exported: ../base.
+	}
+	base, err := a.locate(ctx, name)
 	if err != nil {
 		return place{}, fmt.Errorf("base of adapter %s: %w; or give the base and --adapter %s", dir, err, dir)
 	}

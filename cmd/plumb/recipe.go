@@ -13,6 +13,7 @@ import (
 
 	"plumb/eval"
 	"plumb/internal/config"
+	"plumb/internal/pairs"
 	"plumb/internal/run"
 	"plumb/ppo"
 	"plumb/reward"
@@ -43,18 +44,27 @@ type recipe struct {
 
 	// SFT tunes the base on demonstrations.
 	SFT *sft.Config `yaml:"sft"`
+	// Pairs samples answers to be compared.
+	Pairs *pairs.Config
+	// Label has them judged.
+	Label *labelConfig
 	// Reward learns to score from the judgements.
 	Reward *reward.Config
 	// PPO improves the policy against the reward model, under a KL penalty.
 	PPO *ppo.Config `yaml:"ppo"`
 	// Eval measures what came out.
 	Eval *eval.Config
+	// Export writes the result for other programs.
+	Export *exportConfig
 }
+
+// stageOrder is the order in which the stages of a recipe run.
+var stageOrder = []string{"sft", "pairs", "label", "reward", "ppo", "eval", "export"}
 
 // recipeDefaults has every section with its defaults.
 func recipeDefaults() *recipe {
-	s, w, p, e := sft.Default(), reward.Default(), ppo.Default(), eval.Default()
-	return &recipe{Version: 1, Seed: 1, SFT: &s, Reward: &w, PPO: &p, Eval: &e}
+	s, q, l, w, p, e, x := sft.Default(), pairs.Default(), defaultLabel(), reward.Default(), ppo.Default(), eval.Default(), defaultExport()
+	return &recipe{Version: 1, Seed: 1, SFT: &s, Pairs: &q, Label: &l, Reward: &w, PPO: &p, Eval: &e, Export: &x}
 }
 
 // Validate checks what no section can see by itself.

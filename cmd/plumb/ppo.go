@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"plumb/internal/peft"
+	"plumb/internal/run"
+	"plumb/ppo"
+	"plumb/reward"
+)
+
+func (a *app) ppoCmd() *cobra.Command {
+	return a.stageCmd("ppo", "Improve a policy against the reward model, under a KL penalty",
+		"Runs the stage ppo of a recipe: the SFT policy and the reward model in, an aligned policy out.")
+}
+
+// wholeScorer gives PPO the reward of prompt and response as one sequence.
+type wholeScorer struct{ *reward.Scorer }
+
+// Scores is one reward per response.
+func (s wholeScorer) Scores(ctx context.Context, prompts, responses [][]int32) ([]float64, error) {
+	texts := make([][]int32, len(prompts))
+	for i := range texts {
+		texts[i] = append(append(make([]int32, 0, len(prompts[i])+len(responses[i])), prompts[i]...), responses[i]...)
+	}
+	return s.Score(ctx, texts)
+}
+
+func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
+	c := *p.recipe.PPO
+	base, err := p.trunk(ctx)
+	if err != nil {
+		return stageJob{}, err
+	}
+	if p.recipe.Reward == nil {
+		return stageJob{}, usagef("ppo needs a reward model: add a section reward to the recipe")
+	}
+	m := manifestOf(base)
+	policy, parents, err := p.sftAdapter(base)
+	if err != nil {
+		return stageJob{}, err
+	}
+	m.Parents = append(parents, run.Parent{Role: "reward", Path: p.dir.Path("reward")})
+	read, src, err := p.readPrompts(ctx, "ppo.prompts", c.Prompts, "", 0)
+	if err != nil {
+		return stageJob{}, err
+	}
+	m.Data = []run.Source{src}
+	return stageJob{m, func(ctx context.Context, s *run.Stage) (stageResult, error) {
+		enc, err := base.encoder()
+		if err != nil {
+			return stageResult{}, err
+		}
+		encoded, counts, err := enc.Prompts(read, 0)
+		if err != nil {
+			return stageResult{}, fmt.Errorf("ppo.prompts: %w", err)
+		}
+		p.sayCounts("ppo.prompts", counts)
+		in := ppo.Inputs{
+			Model: base.Model, Policy: policy, StopIDs: enc.StopIDs(), Seed: p.recipe.Seed, Base: base.Base.Name, Progress: p.progress,
+			Text: func(ids []int32) string { return base.Tokenizer.Decode(ids, false) },
+		}
+		for _, x := range encoded {
+			in.Prompts = append(in.Prompts, ppo.Prompt{IDs: x.IDs, Text: base.Tokenizer.Decode(x.IDs, false)})
+		}
+		if policy != nil {
+			in.Reference = policy.Clone().Freeze()
+		} else {
+			w := p.recipe.Reward.Peft
+			if in.Policy, err = newLoRA(base, w.R, w.Alpha, w.Targets, p.recipe.Seed); err != nil {
+				return stageResult{}, err
+			}
+			p.note("ppo: the policy starts as a new adapter of rank %d on the model as it is", w.R)
+		}
+		scorer, err := reward.Load(base.Model, p.dir.Path("reward", reward.AdapterDir))
+		if err != nil {
+			return stageResult{}, err
+		}
+		scorer.MicroTokens = c.MicroTokens
+		if !c.Critic.Shared {
+			if in.Critic, err = peft.Load(p.dir.Path("reward", reward.AdapterDir), base.Model.Modules()); err != nil {
+				return stageResult{}, err
+			}
+			in.CriticGain, in.CriticBias = scorer.Scale.Gain, scorer.Scale.Bias
+		}
+		scorer.Adapter.Freeze()
+		in.Scorer = wholeScorer{scorer}
+		done, err := ppo.Train(ctx, c, in, s)
+		if err != nil {
+			return stageResult{}, err
+		}
+		return stageResult{step: done.Updates, results: done.Metrics, outputs: done.Outputs}, nil
+	}}, nil
+}

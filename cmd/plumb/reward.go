@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"plumb/internal/dataset"
+	"plumb/internal/peft"
+	"plumb/internal/rollout"
+	"plumb/internal/run"
+	"plumb/labeling"
+	"plumb/reward"
+)
+
+func (a *app) rewardCmd() *cobra.Command {
+	return a.stageCmd("reward", "Train a reward model from judgements",
+		"Runs the stage reward of a recipe: comparisons in, an adapter with a scalar head out.")
+}
+
+// comparisons are the pairs of one source.
+type comparisons struct {
+	name string
+	list []dataset.Comparison
+}
+
+func (p *pipeline) rewardStage(ctx context.Context) (stageJob, error) {
+	c := *p.recipe.Reward
+	base, err := p.trunk(ctx)
+	if err != nil {
+		return stageJob{}, err
+	}
+	m := manifestOf(base)
+	adapter, parents, err := p.sftAdapter(base)
+	if err != nil {
+		return stageJob{}, err
+	}
+	m.Parents = parents
+	var sources []comparisons
+	for _, d := range c.Data {
+		list, src, err := p.comparisons(ctx, d)
+		if err != nil {
+			return stageJob{}, fmt.Errorf("reward.data: %w", err)
+		}
+		sources = append(sources, comparisons{d.Path, list})
+		m.Data = append(m.Data, src)
+	}
+	var prompts []dataset.Prompt
+	if c.Normalise.Prompts != "" {
+		var src run.Source
+		if prompts, src, err = p.readPrompts(ctx, "reward.normalise.prompts", c.Normalise.Prompts, "", 0); err != nil {
+			return stageJob{}, err
+		}
+		m.Data = append(m.Data, src)
+	}
+	return stageJob{m, func(ctx context.Context, s *run.Stage) (stageResult, error) {
+		return p.trainReward(ctx, s, c, base, adapter, sources, prompts)
+	}}, nil
+}
+
+// comparisons reads a label store or a file.
+func (p *pipeline) comparisons(ctx context.Context, d reward.Source) ([]dataset.Comparison, run.Source, error) {
+	if filepath.Ext(d.Path) == ".db" {
+		return p.judged(ctx, d)
+	}
+	path, src, err := p.data(ctx, d.Path, d.SHA256)
+	if err != nil {
+		return nil, src, err
+	}
+	list, s, err := dataset.ReadComparisons(path, dataset.Options{Columns: d.Columns, Limit: d.Limit, Seed: p.recipe.Seed})
+	if err != nil {
+		return nil, src, err
+	}
+	p.say(s)
+	return list, src, nil
+}
+
+// judged reads the judgements in force of a label store.
+func (p *pipeline) judged(ctx context.Context, d reward.Source) ([]dataset.Comparison, run.Source, error) {
+	src := run.Source{Name: d.Path}
+	path := p.storePath(d.Path)
+	if !exists(filepath.Dir(path), filepath.Base(path)) {
+		return nil, src, fmt.Errorf("no label store %s: run the stages pairs and label first", path)
+	}
+	store, err := labeling.Open(ctx, path)
+	if err != nil {
+		return nil, src, err
+	}
+	defer store.Close()
+	if src.SHA256, err = store.Hash(ctx); err != nil {
+		return nil, src, err
+	}
+	var out []dataset.Comparison
+	untrained := map[labeling.Choice]int{}
+	err = store.EachJudgement(ctx, func(j labeling.Judgement) error {
+		chosen, rejected, ok := j.Pair()
+		if !ok {
+			untrained[j.Event.Choice]++
+			return nil
+		}
+		if d.Limit > 0 && len(out) == d.Limit {
+			return nil
+		}
+		prompt, isChat := passageOf(j.Item.Prompt)
+		answer := func(i int) dataset.Passage {
+			a := j.Item.Answers[i]
+			if !isChat {
+				return dataset.Passage{Text: a.Text}
+			}
+			turns := a.Turns
+			if len(turns) == 0 {
+				turns = []labeling.Message{{Role: "assistant", Content: a.Text}}
+			}
+			p, _ := passageOf(labeling.Prompt{Messages: turns})
+			return p
+		}
+		out = append(out, dataset.Comparison{
+			Origin: dataset.Origin{File: d.Path, Line: int(j.Item.Seq)},
+			Prompt: prompt, Chosen: answer(chosen), Rejected: answer(rejected), Better: j.Label(), Margin: j.Margin(),
+		})
+		return nil
+	})
+	for choice, n := range untrained {
+		p.note("%s: %d judged %s, which train nothing", d.Path, n, choice)
+	}
+	if err == nil && len(out) == 0 {
+		err = fmt.Errorf("%s holds no judgement to learn from", path)
+	}
+	return out, src, err
+}
+
+func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Config, base *loaded, adapter *peft.Adapter, sources []comparisons, prompts []dataset.Prompt) (stageResult, error) {
+	enc, err := base.encoder()
+	if err != nil {
+		return stageResult{}, err
+	}
+	policy := adapter // Whose answers normalise the scores.
+	if adapter != nil {
+		policy = adapter.Clone().Freeze()
+	} else if adapter, err = newLoRA(base, c.Peft.R, c.Peft.Alpha, c.Peft.Targets, p.recipe.Seed); err != nil {
+		return stageResult{}, fmt.Errorf("reward.peft: %w", err)
+	}
+	width := base.Model.Config.Hidden
+	adapter.AddScoreHead(width, p.recipe.Seed, 1/math.Sqrt(float64(width)+1))
+	adapter.FreezeBelow(below(base, c.Layers))
+	in := reward.Inputs{Model: base.Model, Adapter: adapter, Seed: p.recipe.Seed, Progress: p.stepsOf("reward")}
+	for _, src := range sources {
+		train, held, err := p.rewardPairs(enc, c, src)
+		if err != nil {
+			return stageResult{}, fmt.Errorf("reward.data: %s: %w", src.name, err)
+		}
+		in.Train, in.Held = append(in.Train, train...), append(in.Held, held...)
+		if prompts == nil {
+			for _, x := range src.list {
+				prompts = append(prompts, dataset.Prompt{Origin: x.Origin, Prompt: x.Prompt})
+			}
+		}
+	}
+	p.note("reward: %d pairs to train on, %d held out; %d parameters are trained", len(in.Train), len(in.Held), adapter.Trainable())
+	accuracy, err := reward.Train(ctx, c, in, s)
+	if err != nil {
+		return stageResult{}, err
+	}
+	scorer := &reward.Scorer{Model: base.Model, Adapter: adapter, Scale: reward.Scale{Gain: 1}, MicroTokens: c.MicroTokens}
+	if c.Normalise.Samples > 0 {
+		if scorer.Scale, err = p.normalise(ctx, c, base, enc, policy, scorer, prompts); err != nil {
+			return stageResult{}, err
+		}
+	}
+	var probe [][]int32
+	for _, pair := range in.Train[:min(8, len(in.Train))] {
+		probe = append(probe, pair.Chosen, pair.Rejected)
+	}
+	if err := reward.Save(ctx, scorer, s, base.Base.Name, probe); err != nil {
+		return stageResult{}, err
+	}
+	step, _, _ := s.Latest()
+	p.note("reward: %s; gain %.4g, bias %.4g", accuracy, scorer.Scale.Gain, scorer.Scale.Bias)
+	results := append(rewardResults(accuracy), run.KV{Key: "gain", Value: scorer.Scale.Gain}, run.KV{Key: "bias", Value: scorer.Scale.Bias})
+	return stageResult{step: step, results: results, outputs: []string{reward.AdapterDir}}, nil
+}
+
+// rewardPairs splits a source by prompt and encodes both parts.
+func (p *pipeline) rewardPairs(enc *dataset.Encoder, c reward.Config, src comparisons) (train, held []reward.Pair, err error) {
+	keys := make([]string, len(src.list))
+	for i, x := range src.list {
+		keys[i] = x.PromptKey()
+	}
+	return encodeParts(p, src.name, keys, c.Eval, src.list, func(part []dataset.Comparison) ([]reward.Pair, dataset.Counts, error) {
+		rows, counts, err := enc.Comparisons(part, c.MaxLength)
+		if err != nil {
+			return nil, counts, err
+		}
+		out := make([]reward.Pair, len(rows))
+		at := 0
+		for i, r := range rows { // Rows are part less those dropped, in order.
+			for part[at].Origin != r.Chosen.Origin {
+				at++
+			}
+			out[i] = reward.Pair{Prompt: part[at].PromptKey(), Chosen: r.Chosen.IDs, Rejected: r.Rejected.IDs, Margin: r.Margin, Better: r.Better}
+		}
+		return out, counts, nil
+	})
+}
+
+// normalise samples answers of the SFT policy and finds gain and bias.
+func (p *pipeline) normalise(ctx context.Context, c reward.Config, base *loaded, enc *dataset.Encoder, policy *peft.Adapter, scorer *reward.Scorer, prompts []dataset.Prompt) (reward.Scale, error) {
+	n := c.Normalise
+	var reqs []rollout.Request
+	for i := 0; len(reqs) < n.Samples; i++ {
+		pr := prompts[i%len(prompts)]
+		ids, err := enc.Prompt(pr)
+		if err != nil {
+			return reward.Scale{}, fmt.Errorf("reward.normalise: %w", err)
+		}
+		if len(ids) == 0 {
+			return reward.Scale{}, errors.New("reward.normalise: whole texts are compared, there is no prompt to answer; name normalise.prompts, or set normalise.samples to 0")
+		}
+		reqs = append(reqs, rollout.Request{Prompt: ids, Episode: uint64(i)})
+	}
+	opt := rollout.Default()
+	opt.Temperature, opt.MaxNew, opt.Seed, opt.StopIDs = float32(n.Temperature), n.MaxNew, p.recipe.Seed, enc.StopIDs()
+	p.progress.Start("answers to normalise on", "tokens", 0, 0)
+	tokens := 0
+	opt.Token = func(int, int32, float32) {
+		tokens++
+		p.progress.Set(tokens, "")
+	}
+	done, err := rollout.Generate(ctx, base.Model, policy, reqs, opt)
+	if err != nil {
+		return reward.Scale{}, err
+	}
+	texts := make([][]int32, len(done))
+	for i, d := range done {
+		texts[i] = append(append([]int32(nil), reqs[i].Prompt...), d.IDs...)
+	}
+	scores, err := scorer.Score(ctx, texts)
+	if err != nil {
+		return reward.Scale{}, err
+	}
+	return reward.FindScale(scores, n.UnitStd)
+}
+
+// newLoRA is a fresh adapter where there is no SFT adapter to start from.
+func newLoRA(base *loaded, r int, alpha float64, targets []string, seed uint64) (*peft.Adapter, error) {
+	cfg := peft.Default()
+	cfg.R, cfg.Alpha, cfg.Targets = r, alpha, peft.Names(targets...)
+	return peft.New(cfg, base.Model.Modules(), seed)
+}
+
+// below is the lowest block to train when only the top layers are.
+func below(base *loaded, layers int) int {
+	if layers == 0 || layers >= base.Model.Layers {
+		return -1
+	}
+	return base.Model.Layers - layers
+}
