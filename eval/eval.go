@@ -1,0 +1,281 @@
+package eval
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+
+	"plumb/internal/model"
+	"plumb/internal/peft"
+	"plumb/internal/rollout"
+	"plumb/internal/run"
+	"plumb/internal/stats"
+	"plumb/internal/tensor"
+)
+
+// Prompt is a prompt as the person wrote it and as the policy reads it, generation prompt included.
+type Prompt struct {
+	Text string
+	IDs  []int32
+}
+
+// Held is a demonstration's ids, and the weight of each as a target; ids of weight 0 are context only.
+type Held struct {
+	IDs    []int32
+	Weight []float32
+}
+
+// Policy is one side: an adapter on the model (nil: the model itself).
+type Policy struct {
+	Name    string
+	Adapter *peft.Adapter
+}
+
+// Inputs is what the stage compares and with what.
+type Inputs struct {
+	Model         *model.Model
+	Before, After Policy // Before is also the reference of KL
+	Prompts       []Prompt
+	Held          []Held
+	Judge         Scorer
+	Proxies       []Scorer // shown beside the judge
+	Optimised     []string // hashes of the scorers PPO optimised
+	StopIDs       []int32
+	Decode        func(ids []int32) string // without special tokens
+	Seed          uint64
+	Progress      Progress
+}
+
+// Progress is told what is being done and how far it is.
+type Progress interface {
+	Step(what string, done, total int)
+}
+
+// Report is report.json.
+type Report struct {
+	Prompts     int          `json:"prompts"`
+	Samples     int          `json:"samples"`
+	Before      string       `json:"before"`
+	After       string       `json:"after"`
+	Comparisons []Comparison `json:"comparisons"` // the judge first
+	// KL(after‖before), nats per answer: mean over after's answers of the sum of log after - log before (k1), its standard
+	// error, and the same by k3, whose terms cannot be negative.
+	KL            float64  `json:"kl"`
+	KLSE          float64  `json:"kl_se"`
+	KLK3          float64  `json:"kl_k3"`
+	KLPerToken    float64  `json:"kl_per_token"`
+	TextsBefore   Texts    `json:"texts_before"`
+	TextsAfter    Texts    `json:"texts_after"`
+	PerplexityN   int      `json:"perplexity_tokens,omitempty"`
+	PerplexityB   *float64 `json:"perplexity_before,omitempty"`
+	PerplexityA   *float64 `json:"perplexity_after,omitempty"`
+	before, after []Answer
+}
+
+// Run compares the two sides and writes report.json and report.html into the stage. The caller has begun the stage and
+// finishes it.
+func Run(ctx context.Context, cfg Config, in Inputs, st *run.Stage) (*Report, error) {
+	// 1. The judge must be nobody's target.
+	if in.Judge.Hash != "" && slices.Contains(in.Optimised, in.Judge.Hash) {
+		return nil, fmt.Errorf("judge %s is the reward model that PPO optimised: its scores after PPO say how well it was gamed; name another reward stage (eval.judge.reward) or a rule", in.Judge.Name)
+	}
+	if len(in.Prompts) == 0 {
+		return nil, errors.New("eval.prompts: no prompts")
+	}
+	if cfg.Limit > 0 && len(in.Prompts) > cfg.Limit {
+		in.Prompts = in.Prompts[:cfg.Limit]
+	}
+	e := &evaluation{cfg: cfg, in: in, tape: tensor.NewInferenceTape(in.Model.Pool())}
+	r := &Report{Prompts: len(in.Prompts), Samples: cfg.Samples, Before: in.Before.Name, After: in.After.Name}
+
+	// 2. Answers of both sides by the same draws.
+	var err error
+	if r.before, err = e.answers(ctx, in.Before); err != nil {
+		return nil, err
+	}
+	if r.after, err = e.answers(ctx, in.After); err != nil {
+		return nil, err
+	}
+	// 3. and 4. Scores and what they say.
+	for i, s := range append([]Scorer{in.Judge}, in.Proxies...) {
+		s.Role = "proxy"
+		if i == 0 {
+			s.Role = "judge"
+		}
+		e.progress("score "+s.Name, i, 1+len(in.Proxies))
+		before, err := s.Score(ctx, r.before)
+		if err != nil {
+			return nil, fmt.Errorf("score answers of %s with %s: %w", in.Before.Name, s.Name, err)
+		}
+		after, err := s.Score(ctx, r.after)
+		if err != nil {
+			return nil, fmt.Errorf("score answers of %s with %s: %w", in.After.Name, s.Name, err)
+		}
+		c, err := compare(s, before, after, cfg, in.Seed+uint64(2*i))
+		if err != nil {
+			return nil, err
+		}
+		r.Comparisons = append(r.Comparisons, c)
+	}
+	// 5. How far the policy moved.
+	if err := e.kl(ctx, r); err != nil {
+		return nil, err
+	}
+	// 6. What the texts look like.
+	r.TextsBefore, r.TextsAfter = describe(r.before, r.after), describe(r.after, r.before)
+	// 7. What was forgotten.
+	if err := e.perplexities(ctx, r); err != nil {
+		return nil, err
+	}
+	// 8. The report.
+	return r, r.write(st, cfg)
+}
+
+type evaluation struct {
+	cfg  Config
+	in   Inputs
+	tape *tensor.Tape
+}
+
+func (e *evaluation) progress(what string, done, total int) {
+	if e.in.Progress != nil {
+		e.in.Progress.Step(what, done, total)
+	}
+}
+
+// answers samples one side. Episode and sample number key the draws, so both sides see the same ones.
+func (e *evaluation) answers(ctx context.Context, p Policy) ([]Answer, error) {
+	var reqs []rollout.Request
+	var out []Answer
+	for i, q := range e.in.Prompts {
+		for s := range e.cfg.Samples {
+			reqs = append(reqs, rollout.Request{Prompt: q.IDs, Episode: uint64(i), Sample: uint64(s)})
+			out = append(out, Answer{Prompt: q.Text, PromptIDs: q.IDs})
+		}
+	}
+	opt := rollout.Options{
+		Temperature: float32(e.cfg.Temperature), TopP: e.cfg.TopP, Greedy: e.cfg.Temperature == 0,
+		StopIDs: e.in.StopIDs, MaxNew: e.cfg.MaxNew, MaxBatch: e.cfg.MaxBatch, Seed: e.in.Seed,
+	}
+	e.progress("answers of "+p.Name, 0, len(reqs))
+	cs, err := rollout.Generate(ctx, e.in.Model, p.Adapter, reqs, opt)
+	if err != nil {
+		return nil, fmt.Errorf("generate answers of %s: %w", p.Name, err)
+	}
+	for i, c := range cs {
+		out[i].IDs, out[i].Stop, out[i].Text = c.IDs, c.Stop, e.in.Decode(c.IDs)
+	}
+	return out, nil
+}
+
+// kl fills KL(after‖before) from the answers of after, at temperature 1.
+func (e *evaluation) kl(ctx context.Context, r *Report) error {
+	cs := make([]model.Continuation, len(r.after))
+	for i, a := range r.after {
+		cs[i] = model.Continuation{Context: a.PromptIDs, IDs: a.IDs}
+	}
+	e.progress("divergence", 0, 2)
+	after, _, err := e.in.Model.LogProbsOf(ctx, e.tape, e.in.After.Adapter, cs, 1, e.cfg.MicroTokens)
+	if err != nil {
+		return err
+	}
+	e.progress("divergence", 1, 2)
+	before, _, err := e.in.Model.LogProbsOf(ctx, e.tape, e.in.Before.Adapter, cs, 1, e.cfg.MicroTokens)
+	if err != nil {
+		return err
+	}
+	k1, k3 := make([]float64, len(cs)), make([]float64, len(cs))
+	tokens, total := 0, 0.0
+	for i := range cs {
+		for t := range after[i] {
+			d := float64(after[i][t]) - float64(before[i][t])
+			k1[i] += d
+			k3[i] += math.Exp(-d) - 1 + d
+		}
+		tokens += len(after[i])
+		total += k1[i]
+	}
+	m := stats.MeanOf(k1)
+	r.KL, r.KLSE, r.KLK3, r.KLPerToken = m.Value, m.SE, stats.MeanOf(k3).Value, total/float64(max(tokens, 1))
+	return nil
+}
+
+// perplexities fills exp of the mean weighted negative log-probability per held-out target token, for both sides.
+func (e *evaluation) perplexities(ctx context.Context, r *Report) error {
+	if len(e.in.Held) == 0 {
+		return nil
+	}
+	cs := make([]model.Continuation, len(e.in.Held))
+	for i, h := range e.in.Held {
+		cs[i] = model.Continuation{Context: h.IDs[:1], IDs: h.IDs[1:]}
+	}
+	for i, p := range []Policy{e.in.Before, e.in.After} {
+		e.progress("perplexity of "+p.Name, i, 2)
+		lps, _, err := e.in.Model.LogProbsOf(ctx, e.tape, p.Adapter, cs, 1, e.cfg.MicroTokens)
+		if err != nil {
+			return err
+		}
+		nll, weight := 0.0, 0.0
+		r.PerplexityN = 0
+		for j, h := range e.in.Held {
+			for t, lp := range lps[j] {
+				if w := float64(h.Weight[t+1]); w > 0 {
+					nll -= w * float64(lp)
+					weight += w
+					r.PerplexityN++
+				}
+			}
+		}
+		if weight == 0 {
+			return errors.New("eval.held: no demonstration has a token to predict")
+		}
+		ppl := math.Exp(nll / weight)
+		if i == 0 {
+			r.PerplexityB = &ppl
+		} else {
+			r.PerplexityA = &ppl
+		}
+	}
+	return nil
+}
+
+// Outputs names the files Run leaves in the stage folder.
+func Outputs() []string { return []string{"report.json", "report.html", "answers.jsonl"} }
+
+func (r *Report) write(st *run.Stage, cfg Config) error {
+	err := st.WriteFile("report.json", func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(r)
+	})
+	if err != nil {
+		return err
+	}
+	err = st.WriteFile("answers.jsonl", func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		for i, b := range r.before {
+			row := map[string]any{"prompt": b.Prompt, "before": b.Text, "after": r.after[i].Text, "before_stop": b.Stop, "after_stop": r.after[i].Stop}
+			scores := map[string][2]float64{}
+			for _, c := range r.Comparisons {
+				scores[c.Scorer] = [2]float64{c.BeforeScores[i], c.AfterScores[i]}
+			}
+			row["scores"] = scores
+			if err := enc.Encode(row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	page, err := r.page(cfg)
+	if err != nil {
+		return err
+	}
+	return st.WriteFile("report.html", page.Write)
+}
