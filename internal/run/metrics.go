@@ -63,7 +63,7 @@ func (s *Stage) Timing(step int, kvs []KV) error {
 	}
 	line := append([]byte(`{"step":`), strconv.Itoa(step)...)
 	line = append(line, `,"time":"`...)
-	line = time.Now().UTC().AppendFormat(line, "2006-01-02T15:04:05.000Z")
+	line = time.Now().UTC().AppendFormat(line, stampFormat)
 	line = append(line, '"')
 	obj, _ := appendObject(nil, kvs)
 	if len(kvs) > 0 {

@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// stampFormat is RFC 3339 to the millisecond, always as long, so that stamps sort as text.
+const stampFormat = "2006-01-02T15:04:05.000Z"
+
 // Stage is one stage of an open run. Its life: Done, and where that says no,
 // Begin; Latest; then Log, Timing, Append, Checkpoint, WriteFile and WriteDir
 // as the work goes; Finish, or Fail.
@@ -182,7 +185,7 @@ func (s *Stage) Begin(m Manifest) (Begun, error) {
 	m.Timing.Seconds, m.Timing.Started, m.Timing.Starts = old.Timing.Seconds, old.Timing.Started, old.Timing.Starts+1
 	s.start = time.Now()
 	if m.Timing.Started == "" {
-		m.Timing.Started = s.start.UTC().Format(time.RFC3339)
+		m.Timing.Started = s.start.UTC().Format(stampFormat)
 	}
 	if m.templateText != "" {
 		err := WriteFile(s.Path(templateFile), func(w io.Writer) error {
@@ -260,7 +263,7 @@ func (s *Stage) Finish(step int, results []KV, outputs ...string) error {
 	sort.Slice(m.Outputs, func(i, j int) bool { return m.Outputs[i].Path < m.Outputs[j].Path })
 	m.State, m.Step, m.Results, m.NonFiniteMetrics = Finished, step, results, s.nonFinite
 	s.stopClock(&m.Timing)
-	m.Timing.Finished = time.Now().UTC().Format(time.RFC3339)
+	m.Timing.Finished = time.Now().UTC().Format(stampFormat)
 	if err := s.prune(); err != nil {
 		return err
 	}
