@@ -29,6 +29,7 @@ type app struct {
 	threads int
 	runs    string // folder of run folders
 	offline bool
+	judged  bool // the labeling screen was open
 
 	theme    ui.Theme // of out
 	errTheme ui.Theme // of err

@@ -5,319 +5,257 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/user"
-	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"plumb/internal/chat"
-	"plumb/internal/dataset"
-	"plumb/internal/run"
-	"plumb/internal/tales"
 	"plumb/labeling"
 )
 
-// labelConfig is the recipe's section label.
-type labelConfig struct {
-	// Store is the label store, an SQLite file. A relative name lies in the run folder, unless it is there as written.
-	// Default labels.db.
-	Store string
-	// Min is how many items must be decided before the next stage, >= 0; 0 = all that are in the queue. Default 0.
-	Min int
-	// By is who judges: empty for a person at the terminal, embedded:tales for the simulated labeler. Default empty.
-	By string
-	// Annotator is the person's name. Default: the login name.
-	Annotator string
-	// Overlap is how many people are to judge each item, >= 1. Default 1.
-	Overlap int
-	// Tags are reasons that can be ticked, at most nine. Default none.
-	Tags []string
-	// Guidelines is a Markdown file that g shows. Default none.
-	Guidelines string
-}
-
-func defaultLabel() labelConfig { return labelConfig{Store: "labels.db", Overlap: 1} }
-
-// Validate names every value out of range.
-func (c *labelConfig) Validate() error {
-	var errs []error
-	if c.Store == "" {
-		errs = append(errs, errors.New("store: name a file"))
-	}
-	if c.Min < 0 {
-		errs = append(errs, fmt.Errorf("min: %d, want 0 or more", c.Min))
-	}
-	if c.Overlap < 1 {
-		errs = append(errs, fmt.Errorf("overlap: %d, want 1 or more", c.Overlap))
-	}
-	if len(c.Tags) > 9 {
-		errs = append(errs, fmt.Errorf("tags: %d; there are keys for nine", len(c.Tags)))
-	}
-	if c.By != "" && c.By != talesLabeler {
-		errs = append(errs, fmt.Errorf("by: %q, want nothing (a person) or %s", c.By, talesLabeler))
-	}
-	return errors.Join(errs...)
-}
-
-// talesLabeler names the simulated labeler of the embedded world.
-const talesLabeler = embeddedPrefix + "tales"
-
 func (a *app) labelCmd() *cobra.Command {
 	var o recipeFlags
-	var annotator string
+	var path, who string
 	var plain bool
 	cmd := &cobra.Command{
-		Use:   "label RECIPE | label STORE.db",
+		Use:   "label RECIPE | label --store FILE",
 		Short: "Judge pairs of answers in the terminal",
-		Long: `Opens the labeling screen over a recipe's label store, or over any store. Every
-judgement is kept the moment its key is pressed; ? shows the keys.`,
-		Args: args("one RECIPE or STORE.db", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Long: `Opens the labeling screen over the label store of a recipe's run, or over any store.
+A judgement is kept the moment its key is pressed; ? shows the keys.
+
+With a recipe and enough judgements (label.min) the stage is done and the run can
+go on. Where there is no terminal, or too few were made, the exit code is 3.`,
+		Example: "  plumb label recipe.yaml\n  plumb label --store runs/imdb/labels.db --annotator ada\n  plumb label import pairs.jsonl --store team.db",
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, given []string) error {
 			ctx := cmd.Context()
-			if filepath.Ext(args[0]) != ".db" {
-				return a.pipe(ctx, args[0], o, "label")
+			switch {
+			case len(given) == 1 && path == "":
+				return a.labelRecipe(ctx, given[0], o)
+			case len(given) > 0:
+				return usagef("plumb label wants one RECIPE or --store FILE; verbs below it: %s", strings.Join(verbs(cmd), ", "))
+			case path == "":
+				return usagef("plumb label wants a RECIPE or --store FILE")
+			case !plain && !a.atTerminal():
+				return usagef("the labeling screen needs a terminal; --plain asks in lines of text")
 			}
-			if _, err := os.Stat(args[0]); err != nil {
-				return err
-			}
-			store, err := labeling.Open(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			defer store.Close()
-			return labeling.Run(ctx, store, labeling.Options{Annotator: annotatorName(annotator), Seed: 1, Plain: plain, In: a.in, Out: a.out})
+			return withStore(ctx, path, false, func(store *labeling.Store) error {
+				return labeling.Run(ctx, store, labeling.Options{Annotator: annotatorName(who), Seed: labelSeed, Plain: plain, In: a.in, Out: a.out})
+			})
 		},
 	}
 	o.register(cmd)
-	cmd.Flags().StringVar(&annotator, "annotator", "", "your name, with STORE.db; by default the login name")
-	cmd.Flags().BoolVar(&plain, "plain", false, "question by question in lines of text, with STORE.db")
-	cmd.AddCommand(a.labelImportCmd(), a.labelExportCmd())
+	f := cmd.Flags()
+	f.StringVar(&path, "store", "", "label store to open, instead of a recipe's")
+	f.StringVar(&who, "annotator", "", "your name, with --store; by default the login name")
+	f.BoolVar(&plain, "plain", false, "question by question in lines of text, with --store")
+	cmd.AddCommand(a.labelImportCmd(), a.labelExportCmd(), a.labelMergeCmd(), a.labelStatsCmd())
 	return cmd
+}
+
+// withStore opens a label store and closes it after use; unless create is set it has to be there.
+func withStore(ctx context.Context, path string, create bool, use func(*labeling.Store) error) error {
+	if path == "" {
+		return usagef("name the label store with --store FILE")
+	}
+	if _, err := os.Stat(path); err != nil && !create {
+		return fmt.Errorf("label store: %w", err)
+	}
+	store, err := labeling.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(store), store.Close())
 }
 
 func (a *app) labelImportCmd() *cobra.Command {
 	var opt labeling.ImportOptions
-	var format string
+	var path, format string
 	cmd := &cobra.Command{
-		Use:   "import STORE.db FILE ...",
+		Use:   "import FILE ... --store FILE",
 		Short: "Put comparisons from files into a label store",
-		Args:  args("a STORE.db and files", 2, -1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			store, err := labeling.Open(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer store.Close()
+		Long: `Reads comparisons of other programs and those of the stage pairs (pairs.jsonl), with or
+without judgements, plain, .gz or .zst. A file goes in whole or not at all; reading it
+twice adds nothing. The store is made where there is none.`,
+		Args: args("one or more files", 1, -1),
+		RunE: func(cmd *cobra.Command, names []string) error {
 			opt.Format = labeling.Format(format)
-			for _, name := range args[1:] {
-				f, err := os.Open(name)
-				if err != nil {
-					return err
+			return withStore(cmd.Context(), path, true, func(store *labeling.Store) error {
+				for _, name := range names {
+					if err := a.importInto(cmd.Context(), store, name, opt); err != nil {
+						return err
+					}
 				}
-				got, err := store.Import(cmd.Context(), f, name, opt)
-				f.Close()
-				if err != nil {
-					return err
-				}
-				a.note("%s: %s, %d records, %d new items, %d known, %d judgements", name, got.Format, got.Records, got.New, got.Existing, got.Judged)
-				for reason, n := range got.Dropped {
-					a.warn("%s: %d records left out: %s", name, n, reason)
-				}
-			}
-			return nil
+				return nil
+			})
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&path, "store", "", "the label store")
 	f.StringVar(&format, "format", "", "format of the files; by default told from the first record")
 	f.BoolVar(&opt.Unlabeled, "unlabeled", false, "take the pairs, not what the file says of them")
 	f.StringVar(&opt.Annotator, "annotator", "", "whose judgements they are where the file names nobody")
+	f.StringSliceVar(&opt.Tags, "tag", nil, "tag of every item; may be repeated")
 	return cmd
 }
 
+func (a *app) importInto(ctx context.Context, store *labeling.Store, name string, opt labeling.ImportOptions) error {
+	if own, err := isPairsFile(name); err != nil {
+		return err
+	} else if own && opt.Format == "" {
+		items, err := readPairs(name)
+		if err != nil {
+			return err
+		}
+		got, err := store.AddLabelled(ctx, items)
+		if err == nil {
+			fmt.Fprintf(a.out, "%s: pairs, %d records: %d new items, %d known\n", name, len(items), got.New, got.Existing)
+		}
+		return err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	got, err := store.Import(ctx, f, name, opt)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "%s: %s, %d records: %d new items, %d known; %d new judgements, %d known\n", name, got.Format, got.Records, got.New, got.Existing, got.Judged, got.Known)
+	if got.Same > 0 {
+		a.warn("%s: %d pairs of equal answers left out", name, got.Same)
+	}
+	for _, reason := range sortedKeys(got.Dropped) {
+		a.warn("%s: %d records left out: %s", name, got.Dropped[reason], reason)
+	}
+	return nil
+}
+
 func (a *app) labelExportCmd() *cobra.Command {
-	var format string
+	var path, format string
 	cmd := &cobra.Command{
-		Use:   "export STORE.db > FILE",
+		Use:   "export --store FILE > OUT",
 		Short: "Write the judgements of a label store as training data",
-		Args:  args("one STORE.db", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, err := os.Stat(args[0]); err != nil {
-				return err
-			}
-			store, err := labeling.Open(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer store.Close()
-			got, err := store.Export(cmd.Context(), a.out, labeling.Format(format))
-			if err != nil {
-				return err
-			}
-			a.note("%d rows", got.Rows)
-			for choice, n := range got.LeftOut {
-				a.note("%d judgements left out: %s", n, choice)
-			}
-			return nil
+		Long: `Formats: trl (preferences as {prompt, chosen, rejected, margin}), kto, argilla,
+label-studio, and log (every item, session and event, a line each). Ties, both bad and
+can't say have no place in some of them; how many were left out is printed.`,
+		Args: args("no argument", 0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withStore(cmd.Context(), path, false, func(store *labeling.Store) error {
+				got, err := store.Export(cmd.Context(), a.out, labeling.Format(format))
+				if err != nil {
+					return err
+				}
+				a.note("%d rows", got.Rows)
+				for _, choice := range sortedKeys(got.LeftOut) {
+					a.warn("%d judgements left out: %s", got.LeftOut[choice], choice)
+				}
+				if got.Text > 0 && got.Conversations > 0 {
+					a.warn("%d rows are texts and %d conversations: not every program loads a file with both", got.Text, got.Conversations)
+				}
+				return nil
+			})
 		},
 	}
+	cmd.Flags().StringVar(&path, "store", "", "the label store")
 	cmd.Flags().StringVar(&format, "format", string(labeling.TRL), "trl, kto, argilla, label-studio or log")
 	return cmd
 }
 
-func annotatorName(given string) string {
-	if given != "" {
-		return given
+func (a *app) labelMergeCmd() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "merge OTHER ... --store FILE",
+		Short: "Bring what other label stores hold into one",
+		Long: `Items are known by their content, judgements by their name: each is there once, however
+often stores are merged. The other stores are not changed.`,
+		Args: args("one or more stores", 1, -1),
+		RunE: func(cmd *cobra.Command, others []string) error {
+			ctx := cmd.Context()
+			return withStore(ctx, path, true, func(store *labeling.Store) error {
+				for _, name := range others {
+					err := withStore(ctx, name, false, func(other *labeling.Store) error {
+						got, err := store.Merge(ctx, other)
+						if err == nil {
+							fmt.Fprintf(a.out, "%s: %d new items, %d new events\n", name, got.Items, got.Events)
+						}
+						return err
+					})
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
 	}
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		return u.Username
-	}
-	return "anonymous"
+	cmd.Flags().StringVar(&path, "store", "", "the label store to merge into")
+	return cmd
 }
 
-// storeName is the label store of the recipe.
-func (p *pipeline) storeName() string {
-	if p.recipe.Label != nil {
-		return p.recipe.Label.Store
+func (a *app) labelStatsCmd() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "stats --store FILE",
+		Short: "Count what a label store holds",
+		Args:  args("no argument", 0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withStore(cmd.Context(), path, false, func(store *labeling.Store) error {
+				return a.storeStats(cmd.Context(), store)
+			})
+		},
 	}
-	return defaultLabel().Store
+	cmd.Flags().StringVar(&path, "store", "", "the label store")
+	return cmd
 }
 
-// passageOf is a prompt of the queue as data.
-func passageOf(q labeling.Prompt) (p dataset.Passage, isChat bool) {
-	if len(q.Messages) == 0 {
-		return dataset.Passage{Text: q.Text}, false
+// storeCounts are the numbers of a label store.
+type storeCounts struct{ items, decided, trainable int }
+
+func countStore(ctx context.Context, store *labeling.Store) (n storeCounts, err error) {
+	if n.items, n.decided, err = store.Count(ctx); err != nil {
+		return n, err
 	}
-	for _, m := range q.Messages {
-		p.Messages = append(p.Messages, chat.Message{Role: m.Role, Content: m.Content})
-	}
-	return p, true
+	n.trainable, err = store.Trainable(ctx)
+	return n, err
 }
 
-// storePath is where the run's label store lies.
-func (p *pipeline) storePath(name string) string {
-	name = expandHome(name)
-	if filepath.IsAbs(name) {
-		return name
-	}
-	if _, err := os.Stat(name); err == nil {
-		return name
-	}
-	return p.dir.Path(name)
-}
-
-// labelStage waits until enough items are decided. It keeps no state but the
-// store, so it looks there every time.
-func (p *pipeline) labelStage(context.Context) (stageJob, error) {
-	c := *p.recipe.Label
-	var m run.Manifest
-	if p.recipe.Pairs != nil {
-		m.Parents = []run.Parent{{Role: "pairs", Path: p.dir.Path("pairs")}}
-	}
-	return stageJob{m, func(ctx context.Context, s *run.Stage) (stageResult, error) {
-		path := p.storePath(c.Store)
-		store, err := labeling.Open(ctx, path)
-		if err != nil {
-			return stageResult{}, err
-		}
-		defer store.Close()
-		items, decided, err := p.decide(ctx, store, c)
-		if err != nil {
-			return stageResult{}, err
-		}
-		if items == 0 {
-			return stageResult{}, fmt.Errorf("%s holds nothing to judge: run the stage pairs, or plumb label import %s FILE", path, path)
-		}
-		return stageResult{step: decided, results: []run.KV{{Key: "items", Value: float64(items)}, {Key: "decided", Value: float64(decided)}}}, nil
-	}}, nil
-}
-
-// decide gets items decided: by the simulated labeler, by a person at this
-// terminal, or by waiting for one elsewhere.
-func (p *pipeline) decide(ctx context.Context, store *labeling.Store, c labelConfig) (items, decided int, err error) {
-	if c.By == talesLabeler {
-		if err := labelTales(ctx, store, p.recipe.Seed); err != nil {
-			return 0, 0, err
-		}
-	}
-	enough := func() (bool, error) {
-		items, decided, err = store.Count(ctx)
-		want := c.Min
-		if want == 0 || want > items && items > 0 {
-			want = items
-		}
-		return decided >= want, err
-	}
-	if ok, err := enough(); ok || err != nil || items == 0 {
-		return items, decided, err
-	}
-	if _, tty := p.terminal(); tty {
-		opt := labeling.Options{
-			Annotator: annotatorName(c.Annotator), Seed: p.recipe.Seed, Goal: c.Min, Overlap: c.Overlap, Tags: c.Tags, In: p.in, Out: p.out,
-		}
-		if c.Guidelines != "" {
-			text, err := os.ReadFile(expandHome(c.Guidelines))
-			if err != nil {
-				return 0, 0, fmt.Errorf("label.guidelines: %w", err)
-			}
-			opt.Guidelines = string(text)
-		}
-		if err := labeling.Run(ctx, store, opt); err != nil {
-			return 0, 0, err
-		}
-		if ok, err := enough(); ok || err != nil {
-			return items, decided, err
-		}
-	}
-	fmt.Fprintf(p.out, "plumb label %s\n", store.Path())
-	want := c.Min
-	if want == 0 || want > items {
-		want = items
-	}
-	return 0, 0, fmt.Errorf("%w: %d of %d items are decided; type the command above in a terminal, then run the recipe again", errWaiting, decided, want)
-}
-
-// terminal reports whether both ends of the program are a terminal.
-func (p *pipeline) terminal() (columns int, ok bool) {
-	if !isTerminal(p.in) {
-		return 0, false
-	}
-	if f, isFile := p.out.(*os.File); isFile {
-		return 0, isTerminal(f)
-	}
-	return 0, false
-}
-
-// labelTales judges every undecided item as the embedded world's labeler does.
-// The draw belongs to the seed and the item's place in the queue.
-func labelTales(ctx context.Context, store *labeling.Store, seed uint64) error {
-	items, _, err := store.Count(ctx)
+// storeStats prints the numbers of a store: items, and judgements by choice and by person.
+func (a *app) storeStats(ctx context.Context, store *labeling.Store) error {
+	n, err := countStore(ctx, store)
 	if err != nil {
 		return err
 	}
-	var list []labeling.Labelled
-	for seq := int64(1); seq <= int64(items); seq++ {
-		it, err := store.Item(ctx, seq)
-		if err != nil {
-			return err
-		}
-		text := it.Prompt.Text
-		if n := len(it.Prompt.Messages); n > 0 {
-			text = it.Prompt.Messages[n-1].Content
-		}
-		q, err := tales.ParseRequest(text)
-		if err != nil {
-			return fmt.Errorf("item %d: %w", seq, err)
-		}
-		d := labeling.Decision{Choice: labeling.Tie}
-		switch l := tales.LabelPair(q, strings.TrimSpace(it.Answers[0].Text), strings.TrimSpace(it.Answers[1].Text), seed, uint64(seq)); {
-		case l > 0:
-			d = labeling.Prefer(0, int(l))
-		case l < 0:
-			d = labeling.Prefer(1, int(-l))
-		}
-		list = append(list, labeling.Labelled{Item: it, Annotator: talesLabeler, Decision: &d})
+	choices, people := map[string]int{}, map[string]int{}
+	err = store.EachJudgement(ctx, func(j labeling.Judgement) error {
+		choices[string(j.Event.Choice)]++
+		people[j.Event.Annotator]++
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	_, err = store.AddLabelled(ctx, list)
-	return err
+	if a.json {
+		return a.printJSON(map[string]any{
+			"items": n.items, "decided": n.decided, "trainable": n.trainable, "choices": choices, "annotators": people,
+		})
+	}
+	fmt.Fprintf(a.out, "%d pairs, %d decided; %d judgements to learn from\n", n.items, n.decided, n.trainable)
+	for _, c := range sortedKeys(choices) {
+		fmt.Fprintf(a.out, "  %-10s %d\n", c, choices[c])
+	}
+	for _, who := range sortedKeys(people) {
+		fmt.Fprintf(a.out, "  by %s: %d\n", who, people[who])
+	}
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
 }

@@ -15,6 +15,7 @@ import (
 	"plumb/internal/dataset"
 	"plumb/internal/pairs"
 	"plumb/internal/run"
+	"plumb/internal/ui"
 	"plumb/labeling"
 )
 
@@ -59,7 +60,11 @@ func (p *pipeline) pairsStage(ctx context.Context) (stageJob, error) {
 	var policies []pairs.Policy
 	var encoders []*dataset.Encoder
 	for i, ref := range refs {
-		l, err := p.onBase(ctx, p.ownRef(ref))
+		own := p.ownRef(ref)
+		if own != ref && ref != "base" && !run.IsStage(own) {
+			return stageJob{}, fmt.Errorf("pairs.from: this run has no %s yet: run that stage first", ref)
+		}
+		l, err := p.onBase(ctx, own)
 		if err != nil {
 			return stageJob{}, fmt.Errorf("pairs.from: %s: %w", ref, err)
 		}
@@ -147,16 +152,21 @@ func (p *pipeline) samplePairs(ctx context.Context, s *run.Stage, c *pairs.Confi
 	}
 	seed := pairs.Seed(p.recipe.Seed)
 	p.progress.Start("pairs", "prompts", from, len(prompts))
+	tokens := counts.Tokens
 	for from < len(prompts) {
 		to := min(from+c.SaveEvery, len(prompts))
-		answers, err := pairs.Sample(ctx, c, seed, policies, prompts[from:to], nil)
+		answers, err := pairs.Sample(ctx, c, seed, policies, prompts[from:to], func() {
+			tokens++
+			p.progress.Set(from, ui.Count(float64(tokens))+" tokens")
+		})
 		if err != nil {
 			return stageResult{}, err // Between two chunks nothing is lost: the last checkpoint is where this one began.
 		}
 		var lines bytes.Buffer
+		var now pairs.Counts
 		for i, list := range answers {
 			made, n := pairs.Make(c, list)
-			counts.Add(n)
+			now.Add(n)
 			for _, pair := range made {
 				if err := encodeLine(&lines, pairLine{shown[from+i], []labeling.Answer{stored(list[pair[0]]), stored(list[pair[1]])}}); err != nil {
 					return stageResult{}, err
@@ -167,19 +177,36 @@ func (p *pipeline) samplePairs(ctx context.Context, s *run.Stage, c *pairs.Confi
 			return stageResult{}, err
 		}
 		from = to
-		p.progress.Set(from, fmt.Sprintf("%+v", counts))
+		counts.Add(now)
+		if err := s.Log(from, pairMetrics(now)); err != nil {
+			return stageResult{}, err
+		}
+		p.progress.Set(from, "")
 		if err := s.Checkpoint(from, func(dir string) error { return writeJSON(filepath.Join(dir, "pairs.json"), counts) }); err != nil {
 			return stageResult{}, err
 		}
 	}
-	made, err := p.fillQueue(ctx, s.Path(pairsFile))
-	if err != nil {
+	p.progress.Done()
+	p.note("pairs: %d of %d answers to %d prompts; dropped %d identical, %d nearly so; %d prompts without a pair",
+		counts.Pairs, counts.Answers, counts.Prompts, counts.Identical, counts.Near, counts.Single)
+	if counts.Pairs == 0 {
+		return stageResult{}, errors.New("no two answers to a prompt differ enough to be compared: raise pairs.temperature, pairs.per_prompt or pairs.near")
+	}
+	if err := p.fillQueue(ctx, s.Path(pairsFile)); err != nil {
 		return stageResult{}, err
 	}
-	if made == 0 {
-		return stageResult{}, errors.New("every pair was nearly identical: raise pairs.temperature, or pairs.near")
+	return stageResult{step: len(prompts), outputs: []string{pairsFile}, results: pairMetrics(counts)}, nil
+}
+
+func pairMetrics(n pairs.Counts) []run.KV {
+	answers := max(float64(n.Answers), 1)
+	return []run.KV{
+		{Key: "prompts", Value: float64(n.Prompts)}, {Key: "pairs", Value: float64(n.Pairs)}, {Key: "answers", Value: float64(n.Answers)},
+		{Key: "identical", Value: float64(n.Identical)}, {Key: "near_identical", Value: float64(n.Near)},
+		{Key: "prompts_without_pair", Value: float64(n.Single)},
+		{Key: "completions/mean_length", Value: float64(n.Tokens) / answers},
+		{Key: "completions/clipped_ratio", Value: 1 - float64(n.Stopped)/answers},
 	}
-	return stageResult{step: len(prompts), outputs: []string{pairsFile}, results: []run.KV{{Key: "prompts", Value: float64(len(prompts))}, {Key: "pairs", Value: float64(made)}}}, nil
 }
 
 func stored(a pairs.Answer) labeling.Answer {
@@ -191,37 +218,51 @@ func stored(a pairs.Answer) labeling.Answer {
 	return labeling.Answer{Text: a.Text, Model: a.Policy, Seed: &seed, LogProb: &logp, Meta: meta}
 }
 
-// fillQueue adds the pairs of a file to the label store; those that are there
-// already stay as they are.
-func (p *pipeline) fillQueue(ctx context.Context, file string) (int, error) {
-	f, err := os.Open(file)
+// fillQueue puts the pairs of a file into the run's label store, all or none.
+// Those that are there already stay as they are, so doing it twice does it once.
+func (p *pipeline) fillQueue(ctx context.Context, file string) error {
+	items, err := readPairs(file)
 	if err != nil {
-		return 0, err
+		return err
+	}
+	return withStore(ctx, p.storePath(p.storeName()), true, func(store *labeling.Store) error {
+		added, err := store.AddLabelled(ctx, items)
+		if err == nil && added.New > 0 {
+			p.note("queue %s: %d new pairs, %d were there already", store.Path(), added.New, added.Existing)
+		}
+		return err
+	})
+}
+
+// isPairsFile reports whether a file is pairs.jsonl, by its first line.
+func isPairsFile(name string) (bool, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return false, err
 	}
 	defer f.Close()
-	var items []labeling.Item
+	line, _ := readLine(bufio.NewReader(f))
+	r, err := parseRecord(1, line)
+	return err == nil && r.has("prompt") && r.has("answers") && len(r.fields) == 2, nil
+}
+
+// readPairs reads pairs.jsonl as items to be judged.
+func readPairs(name string) ([]labeling.Labelled, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var items []labeling.Labelled
 	dec := json.NewDecoder(bufio.NewReader(f))
 	for dec.More() {
 		var l pairLine
 		if err := dec.Decode(&l); err != nil {
-			return 0, fmt.Errorf("%s: %w", file, err)
+			return nil, fmt.Errorf("%s: pair %d: %w", name, len(items)+1, err)
 		}
-		items = append(items, labeling.Item{Prompt: l.Prompt, Answers: l.Answers})
+		items = append(items, labeling.Labelled{Item: labeling.Item{Prompt: l.Prompt, Answers: l.Answers}})
 	}
-	if len(items) == 0 {
-		return 0, nil
-	}
-	store, err := labeling.Open(ctx, p.storePath(p.storeName()))
-	if err != nil {
-		return 0, err
-	}
-	defer store.Close()
-	added, err := store.AddItems(ctx, items)
-	if err != nil {
-		return 0, err
-	}
-	p.note("pairs: %d in the queue %s, %d of them new", len(items), store.Path(), added.New)
-	return len(items), nil
+	return items, nil
 }
 
 // shownPrompt is a prompt as the labeling queue keeps it.

@@ -176,7 +176,7 @@ func TestSample(t *testing.T) {
 	seed := Seed(11)
 	policies := []Policy{{Name: "a", Model: m, StopIDs: []int32{5}, Decoder: letters{}}}
 	prompts := []Prompt{{0, [][]int32{{1, 2, 3}}}, {1, [][]int32{{4}}}, {2, [][]int32{{1, 2, 3}}}}
-	got, err := Sample(context.Background(), &cfg, seed, policies, prompts)
+	got, err := Sample(context.Background(), &cfg, seed, policies, prompts, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,14 +203,14 @@ func TestSample(t *testing.T) {
 	if len(seen) < 6 {
 		t.Errorf("12 answers of a random model are only %d different texts", len(seen))
 	}
-	alone, err := Sample(context.Background(), &cfg, seed, policies, prompts[2:])
+	alone, err := Sample(context.Background(), &cfg, seed, policies, prompts[2:], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(alone[0], got[2]) {
 		t.Error("a prompt's answers depend on the chunk it is in")
 	}
-	other, err := Sample(context.Background(), &cfg, Seed(12), policies, prompts)
+	other, err := Sample(context.Background(), &cfg, Seed(12), policies, prompts, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,8 +57,9 @@ func (c *Config) source(j, policies int) (policy int, temperature float64) {
 	return j % policies, c.Temperature[j/policies%len(c.Temperature)]
 }
 
-// Sample is step 1: PerPrompt answers for each prompt, [prompts][PerPrompt]. seed is what Seed returned.
-func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prompts []Prompt) ([][]Answer, error) {
+// Sample is step 1: PerPrompt answers for each prompt, [prompts][PerPrompt]. seed is what Seed returned. token, if not nil,
+// is called as each token is drawn, to show progress.
+func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prompts []Prompt, token func()) ([][]Answer, error) {
 	out := make([][]Answer, len(prompts))
 	for i := range out {
 		out[i] = make([]Answer, c.PerPrompt)
@@ -77,6 +78,10 @@ func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prom
 		}
 		members[g] = append(members[g], j)
 	}
+	var told func(int, int32, float32)
+	if token != nil {
+		told = func(int, int32, float32) { token() }
+	}
 	for _, g := range order {
 		p := policies[g.policy]
 		var reqs []rollout.Request
@@ -88,7 +93,7 @@ func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prom
 		done, err := rollout.Generate(ctx, p.Model, p.Adapter, reqs, rollout.Options{
 			Temperature: float32(g.temperature), TopK: c.TopK, TopP: c.TopP, MinP: c.MinP,
 			StopIDs: p.StopIDs, StopStrings: c.Stop, MinNew: c.MinNew, MaxNew: c.MaxNew,
-			Seed: seed, MaxBatch: c.MaxBatch, Decoder: p.Decoder,
+			Seed: seed, MaxBatch: c.MaxBatch, Decoder: p.Decoder, Token: told,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("answers of %s: %w", p.Name, err)
