@@ -8,10 +8,16 @@ import "math"
 // rounding it again to float32 is wrong only where it falls on the midpoint of two float32 or among the subnormal.
 func fma32(a, b, c float32) float32 {
 	s := float64(a)*float64(b) + float64(c)
-	if t := math.Float64bits(s); t<<35 == 1<<63 || t<<1 < 897<<53 {
+	if inexact(s) {
 		return fma32Exact(a, b, c)
 	}
 	return float32(s)
+}
+
+// inexact tells whether rounding s to float32 may round twice: a midpoint, a subnormal, or zero.
+func inexact(s float64) bool {
+	t := math.Float64bits(s)
+	return t<<35 == 1<<63 || t<<1 < 897<<53
 }
 
 // fma32Exact rounds the sum to odd in float64 first: then the second rounding cannot be wrong

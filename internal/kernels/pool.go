@@ -45,6 +45,7 @@ type worker struct {
 	start chan struct{} // one token starts one operation; closed by Close
 	state atomic.Int32  // idle, called or asleep
 	mem   []float32
+	dmem  []float64
 }
 
 const (
@@ -180,6 +181,14 @@ func (w *worker) floats(n int) []float32 {
 		w.mem = alignedFloats(n)
 	}
 	return w.mem[:n]
+}
+
+// doubles is floats in float64, not aligned.
+func (w *worker) doubles(n int) []float64 {
+	if len(w.dmem) < n {
+		w.dmem = make([]float64, n)
+	}
+	return w.dmem[:n]
 }
 
 // alignedFloats returns n zero float32 at an address that is a multiple of 64 bytes.
