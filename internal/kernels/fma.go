@@ -14,10 +14,10 @@ func fma32(a, b, c float32) float32 {
 	return float32(s)
 }
 
-// inexact tells whether rounding s to float32 may round twice: a midpoint, a subnormal, or zero.
+// inexact tells whether rounding s to float32 may round twice: a midpoint or a subnormal. A zero sum is exact.
 func inexact(s float64) bool {
 	t := math.Float64bits(s)
-	return t<<35 == 1<<63 || t<<1 < 897<<53
+	return t<<35 == 1<<63 || t<<1-1 < 897<<53-1
 }
 
 // fma32Exact rounds the sum to odd in float64 first: then the second rounding cannot be wrong

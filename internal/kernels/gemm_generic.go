@@ -36,27 +36,32 @@ func gemmGeneric(g *gemmArgs, w *worker, i0, i1, p0, p1 int) {
 
 // panel copies columns 16·pi .. 16·pi+15 of B to b [K,16]; columns past n are zero.
 func (g *gemmArgs) panel(b []float64, pi int) {
-	at := func(i int) float32 {
-		if g.bf != nil {
-			return g.bf[i]
+	if g.kind == packedB { // padded already
+		at := pi * g.k * panelWidth
+		for i := range b {
+			b[i] = g.at(at + i)
 		}
-		return fromBF16(g.bh[i])
+		return
 	}
-	for k := range g.k {
-		for l := range panelWidth {
-			j, v := pi*panelWidth+l, float32(0)
-			switch {
-			case j >= g.n:
-			case g.kind == packedB:
-				v = at((pi*g.k+k)*panelWidth + l)
-			case g.kind == transposedB:
-				v = at((k/panelWidth*g.ldb+j)*panelWidth + k%panelWidth)
-			case g.kind == rowsB:
-				v = at(k*g.ldb + j)
-			default:
-				v = at(j*g.ldb + k)
+	clear(b)
+	for l := range min(panelWidth, g.n-pi*panelWidth) {
+		j := pi*panelWidth + l
+		for k := range g.k {
+			at := j*g.ldb + k
+			switch g.kind {
+			case transposedB:
+				at = (k/panelWidth*g.ldb+j)*panelWidth + k%panelWidth
+			case rowsB:
+				at = k*g.ldb + j
 			}
-			b[k*panelWidth+l] = float64(v)
+			b[k*panelWidth+l] = g.at(at)
 		}
 	}
+}
+
+func (g *gemmArgs) at(i int) float64 {
+	if g.bf != nil {
+		return float64(g.bf[i])
+	}
+	return float64(fromBF16(g.bh[i]))
 }

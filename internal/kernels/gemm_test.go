@@ -30,6 +30,7 @@ func TestFMA32(t *testing.T) {
 		{0x1p-126, 0x1p-24, 0x1p-126, 0x1p-126}, // midpoint among subnormals: to even
 		{0x1.8p-126, 0x1p-23, 0, 0x1p-148},      // 1.5 ulp of the subnormals: to even
 		{float32(math.Inf(1)), 1, 0, float32(math.Inf(1))},
+		{-3, 0.5, 1.5, 0},
 	} {
 		if got := fma32(c.a, c.b, c.c); got != c.want {
 			t.Errorf("fma32(%x, %x, %x) = %x, want %x", c.a, c.b, c.c, got, c.want)

@@ -157,7 +157,7 @@ func TestDraw(t *testing.T) {
 	}
 	logits[5], logits[1030], logits[2400], logits[2499] = 9, 8.5, 9, 7
 	logits[0], logits[1100] = float32(math.Inf(-1)), float32(math.Inf(-1))
-	const n = 20000
+	const n = 6000
 	for _, o := range []Options{{Temperature: 1}, {Temperature: 0.6}, {Temperature: 2, TopK: 40}, {Temperature: 1.1, TopP: 0.9, MinP: 0.01}} {
 		var banned []int32
 		if o.TopK > 0 {
