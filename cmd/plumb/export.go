@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"plumb/internal/checkpoint"
 	"plumb/internal/run"
+	"plumb/reward"
 )
 
 // What export writes.
@@ -238,7 +240,7 @@ func (a *app) exportPEFT(l *loaded, x *exported) error {
 			return err
 		}
 		if l.isReward() {
-			return writeJSON(filepath.Join(temp, "plumb.json"), map[string]float64{"gain": 1, "bias": l.Scale.Bias})
+			return writeJSON(filepath.Join(temp, "plumb.json"), reward.Scale{Gain: 1, Bias: l.Scale.Bias})
 		}
 		return nil
 	})
@@ -289,6 +291,10 @@ func (l *loaded) generationConfig() ([]byte, error) {
 }
 
 func indented(v any) ([]byte, error) {
-	data, err := json.MarshalIndent(v, "", "  ")
-	return append(data, '\n'), err
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(v)
+	return b.Bytes(), err
 }

@@ -11,6 +11,7 @@ import (
 	"plumb/internal/peft"
 	"plumb/internal/run"
 	"plumb/internal/tensor"
+	"plumb/reward"
 )
 
 // exportMerged writes a Hugging Face folder with the adapter folded in, opens it
@@ -22,7 +23,7 @@ func (a *app) exportMerged(l *loaded, as checkpoint.DType, shard int64, x *expor
 	}
 	folder.ShardBytes = shard
 	if l.isReward() {
-		if folder.Files["plumb.json"], err = indented(map[string]float64{"gain": 1, "bias": l.Scale.Bias}); err != nil {
+		if folder.Files["plumb.json"], err = indented(reward.Scale{Gain: 1, Bias: l.Scale.Bias}); err != nil {
 			return err
 		}
 	}
