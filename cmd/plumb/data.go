@@ -234,18 +234,24 @@ func appendValue(b []byte, v any) []byte {
 	return append(b, data...)
 }
 
-// readPrompts reads the prompts that key of the recipe names.
+// readPrompts finds and reads the prompts that key of the recipe names.
 func (p *pipeline) readPrompts(ctx context.Context, key, ref, sha256 string, limit int) ([]dataset.Prompt, run.Source, error) {
 	path, src, err := p.data(ctx, ref, sha256)
 	if err != nil {
 		return nil, src, fmt.Errorf("%s: %w", key, err)
 	}
+	read, err := p.promptsOf(key, path, limit)
+	return read, src, err
+}
+
+// promptsOf reads a file of prompts.
+func (p *pipeline) promptsOf(key, path string, limit int) ([]dataset.Prompt, error) {
 	read, s, err := dataset.ReadPrompts(path, dataset.Options{Limit: limit, Seed: p.recipe.Seed})
 	if err != nil {
-		return nil, src, fmt.Errorf("%s: %w", key, err)
+		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	p.say(s)
-	return read, src, nil
+	return read, nil
 }
 
 // say tells what was read: type, counts, what was dropped.

@@ -58,9 +58,9 @@ func (p *pipeline) evalStage(ctx context.Context) (stageJob, error) {
 	if err := p.evalSides(base, &in, &m); err != nil {
 		return stageJob{}, err
 	}
-	read, src, err := p.readPrompts(ctx, "eval.prompts", c.Prompts, "", c.Limit)
+	prompts, src, err := p.data(ctx, c.Prompts, "")
 	if err != nil {
-		return stageJob{}, err
+		return stageJob{}, fmt.Errorf("eval.prompts: %w", err)
 	}
 	m.Data = append(m.Data, src)
 	if err := p.judges(ctx, c, base, &in, &m); err != nil {
@@ -75,7 +75,7 @@ func (p *pipeline) evalStage(ctx context.Context) (stageJob, error) {
 		m.Data = append(m.Data, src)
 	}
 	return stageJob{m, func(ctx context.Context, s *run.Stage) (stageResult, error) {
-		if err := p.evalTexts(base, &in, read, held); err != nil {
+		if err := p.evalTexts(base, &in, prompts, c.Limit, held); err != nil {
 			return stageResult{}, err
 		}
 		report, err := eval.Run(ctx, c, in, s)
@@ -163,8 +163,12 @@ func (p *pipeline) judges(ctx context.Context, c eval.Config, base *loaded, in *
 }
 
 // evalTexts encodes the prompts and the demonstrations held for perplexity.
-func (p *pipeline) evalTexts(base *loaded, in *eval.Inputs, read []dataset.Prompt, held string) error {
+func (p *pipeline) evalTexts(base *loaded, in *eval.Inputs, prompts string, limit int, held string) error {
 	enc, err := base.encoder()
+	if err != nil {
+		return err
+	}
+	read, err := p.promptsOf("eval.prompts", prompts, limit)
 	if err != nil {
 		return err
 	}
@@ -228,7 +232,11 @@ func rewardResults(a reward.Accuracy) []run.KV {
 		return nil
 	}
 	return []run.KV{
-		{Key: "eval_accuracy", Value: a.Accuracy}, {Key: "eval_accuracy_low", Value: a.Interval.Low}, {Key: "eval_accuracy_high", Value: a.Interval.High},
-		{Key: "eval_loss", Value: a.Loss}, {Key: "longer_wins", Value: a.LongerWins}, {Key: "pairs", Value: float64(a.N)},
+		{Key: "eval_accuracy", Value: a.Accuracy},
+		{Key: "eval_accuracy_low", Value: a.Interval.Low},
+		{Key: "eval_accuracy_high", Value: a.Interval.High},
+		{Key: "eval_loss", Value: a.Loss},
+		{Key: "longer_wins", Value: a.LongerWins},
+		{Key: "pairs", Value: float64(a.N)},
 	}
 }

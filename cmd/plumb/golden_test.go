@@ -74,8 +74,11 @@ func near[T float32 | float64](t *testing.T, what string, got, want []T, toleran
 // between float32 and float64.
 func TestScoreAndGenerateAgreeWithTransformers(t *testing.T) {
 	for _, set := range []struct{ folder, values string }{
-		{"llama", "llama"}, {"llama-bf16", "llama-bf16"}, {"llama-sharded", "llama"},
-		{"llama-tied", "llama-tied"}, {"llama-tied-head-only", "llama-tied"},
+		{"llama", "llama"},
+		{"llama-bf16", "llama-bf16"},
+		{"llama-sharded", "llama"},
+		{"llama-tied", "llama-tied"},
+		{"llama-tied-head-only", "llama-tied"},
 	} {
 		t.Run(set.folder, func(t *testing.T) {
 			dir := golden.Dir(t, "models/"+set.folder)

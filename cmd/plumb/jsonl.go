@@ -137,8 +137,6 @@ func (r *record) setFloats(key string, v []float32) {
 
 func (r *record) setFloat(key string, x float64) { r.set(key, appendFloat(nil, x, 64)) }
 
-func (r *record) setInt(key string, n int) { r.set(key, strconv.AppendInt(nil, int64(n), 10)) }
-
 func appendFloat(b []byte, x float64, bits int) []byte {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return append(b, "null"...)

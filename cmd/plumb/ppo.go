@@ -44,13 +44,17 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 		return stageJob{}, err
 	}
 	m.Parents = append(parents, run.Parent{Role: "reward", Path: p.dir.Path("reward")})
-	read, src, err := p.readPrompts(ctx, "ppo.prompts", c.Prompts, "", 0)
+	path, src, err := p.data(ctx, c.Prompts, "")
 	if err != nil {
-		return stageJob{}, err
+		return stageJob{}, fmt.Errorf("ppo.prompts: %w", err)
 	}
 	m.Data = []run.Source{src}
 	return stageJob{m, func(ctx context.Context, s *run.Stage) (stageResult, error) {
 		enc, err := base.encoder()
+		if err != nil {
+			return stageResult{}, err
+		}
+		read, err := p.promptsOf("ppo.prompts", path, 0)
 		if err != nil {
 			return stageResult{}, err
 		}

@@ -22,9 +22,10 @@ func (a *app) rewardCmd() *cobra.Command {
 		"Runs the stage reward of a recipe: comparisons in, an adapter with a scalar head out.")
 }
 
-// comparisons are the pairs of one source.
+// comparisons are the pairs of one source, read once they are needed.
 type comparisons struct {
 	name string
+	read func(context.Context) ([]dataset.Comparison, error)
 	list []dataset.Comparison
 }
 
@@ -42,28 +43,39 @@ func (p *pipeline) rewardStage(ctx context.Context) (stageJob, error) {
 	m.Parents = parents
 	var sources []comparisons
 	for _, d := range c.Data {
-		list, src, err := p.comparisons(ctx, d)
+		read, src, err := p.comparisons(ctx, d)
 		if err != nil {
 			return stageJob{}, fmt.Errorf("reward.data: %w", err)
 		}
-		sources = append(sources, comparisons{d.Path, list})
+		sources = append(sources, comparisons{name: d.Path, read: read})
 		m.Data = append(m.Data, src)
 	}
-	var prompts []dataset.Prompt
+	answered := ""
 	if c.Normalise.Prompts != "" {
 		var src run.Source
-		if prompts, src, err = p.readPrompts(ctx, "reward.normalise.prompts", c.Normalise.Prompts, "", 0); err != nil {
-			return stageJob{}, err
+		if answered, src, err = p.data(ctx, c.Normalise.Prompts, ""); err != nil {
+			return stageJob{}, fmt.Errorf("reward.normalise.prompts: %w", err)
 		}
 		m.Data = append(m.Data, src)
 	}
 	return stageJob{m, func(ctx context.Context, s *run.Stage) (stageResult, error) {
+		var prompts []dataset.Prompt
+		if answered != "" {
+			if prompts, err = p.promptsOf("reward.normalise.prompts", answered, 0); err != nil {
+				return stageResult{}, err
+			}
+		}
+		for i := range sources {
+			if sources[i].list, err = sources[i].read(ctx); err != nil {
+				return stageResult{}, fmt.Errorf("reward.data: %w", err)
+			}
+		}
 		return p.trainReward(ctx, s, c, base, adapter, sources, prompts)
 	}}, nil
 }
 
-// comparisons reads a label store or a file.
-func (p *pipeline) comparisons(ctx context.Context, d reward.Source) ([]dataset.Comparison, run.Source, error) {
+// comparisons finds a label store or a file; the function returned reads it.
+func (p *pipeline) comparisons(ctx context.Context, d reward.Source) (func(context.Context) ([]dataset.Comparison, error), run.Source, error) {
 	if filepath.Ext(d.Path) == ".db" {
 		return p.judged(ctx, d)
 	}
@@ -71,16 +83,17 @@ func (p *pipeline) comparisons(ctx context.Context, d reward.Source) ([]dataset.
 	if err != nil {
 		return nil, src, err
 	}
-	list, s, err := dataset.ReadComparisons(path, dataset.Options{Columns: d.Columns, Limit: d.Limit, Seed: p.recipe.Seed})
-	if err != nil {
-		return nil, src, err
-	}
-	p.say(s)
-	return list, src, nil
+	return func(context.Context) ([]dataset.Comparison, error) {
+		list, s, err := dataset.ReadComparisons(path, dataset.Options{Columns: d.Columns, Limit: d.Limit, Seed: p.recipe.Seed})
+		if err == nil {
+			p.say(s)
+		}
+		return list, err
+	}, src, nil
 }
 
-// judged reads the judgements in force of a label store.
-func (p *pipeline) judged(ctx context.Context, d reward.Source) ([]dataset.Comparison, run.Source, error) {
+// judged finds a label store, known by the judgements in force.
+func (p *pipeline) judged(ctx context.Context, d reward.Source) (func(context.Context) ([]dataset.Comparison, error), run.Source, error) {
 	src := run.Source{Name: d.Path}
 	path := p.storePath(d.Path)
 	if !exists(filepath.Dir(path), filepath.Base(path)) {
@@ -94,6 +107,17 @@ func (p *pipeline) judged(ctx context.Context, d reward.Source) ([]dataset.Compa
 	if src.SHA256, err = store.Hash(ctx); err != nil {
 		return nil, src, err
 	}
+	return func(ctx context.Context) ([]dataset.Comparison, error) { return p.readJudged(ctx, d, path) }, src, nil
+}
+
+// readJudged reads the judgements in force of a label store. Both-bad and
+// can't-say are counted, not trained on.
+func (p *pipeline) readJudged(ctx context.Context, d reward.Source, path string) ([]dataset.Comparison, error) {
+	store, err := labeling.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
 	var out []dataset.Comparison
 	untrained := map[labeling.Choice]int{}
 	err = store.EachJudgement(ctx, func(j labeling.Judgement) error {
@@ -130,7 +154,7 @@ func (p *pipeline) judged(ctx context.Context, d reward.Source) ([]dataset.Compa
 	if err == nil && len(out) == 0 {
 		err = fmt.Errorf("%s holds no judgement to learn from", path)
 	}
-	return out, src, err
+	return out, err
 }
 
 func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Config, base *loaded, adapter *peft.Adapter, sources []comparisons, prompts []dataset.Prompt) (stageResult, error) {

@@ -47,8 +47,10 @@ func (p *pipeline) sftStage(ctx context.Context) (stageJob, error) {
 			return stageResult{}, err
 		}
 		results := []run.KV{
-			{Key: "loss", Value: done.Loss}, {Key: "eval_loss", Value: done.EvalLoss},
-			{Key: "num_tokens", Value: float64(done.Tokens)}, {Key: "best_step", Value: float64(done.BestStep)},
+			{Key: "loss", Value: done.Loss},
+			{Key: "eval_loss", Value: done.EvalLoss},
+			{Key: "num_tokens", Value: float64(done.Tokens)},
+			{Key: "best_step", Value: float64(done.BestStep)},
 		}
 		if len(in.Held) == 0 {
 			results = results[:1]

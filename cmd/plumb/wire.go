@@ -97,14 +97,6 @@ func (p *pipeline) sftAdapter(base *loaded) (*peft.Adapter, []run.Parent, error)
 	return a, parents, err
 }
 
-// policyRef names the run's policy before PPO.
-func (p *pipeline) policyRef() string {
-	if p.recipe.SFT != nil {
-		return p.dir.Path("sft")
-	}
-	return p.recipe.Base
-}
-
 // onBase loads a model that a recipe names beside its base. An adapter goes
 // on the base that is in memory already.
 func (p *pipeline) onBase(ctx context.Context, ref string) (*loaded, error) {
