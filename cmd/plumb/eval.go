@@ -89,6 +89,9 @@ func (p *pipeline) evalStage(ctx context.Context) (stageJob, error) {
 
 // evalSides are the policy before and after PPO; without PPO, before and after SFT.
 func (p *pipeline) evalSides(base *loaded, in *eval.Inputs, m *run.Manifest) error {
+	if p.recipe.PPO == nil && (p.recipe.SFT == nil || p.madeBySFT()) {
+		return usagef("eval has no two policies on one base to compare: the recipe needs a section ppo, or sft with an adapter")
+	}
 	side := func(name string) (eval.Policy, error) {
 		m.Parents = append(m.Parents, run.Parent{Role: name, Path: p.dir.Path(name)})
 		if name == "sft" && p.madeBySFT() {
