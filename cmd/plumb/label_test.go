@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -216,6 +217,26 @@ func TestKilledLabelingEndsInTheSameBytes(t *testing.T) {
 	}
 	took := time.Since(began)
 	want := result("whole")
+	// Killed after the judgements were committed and before the stage was finished: the moment is too short to be hit.
+	queue("between")
+	if err := start("between").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	stage := filepath.Join(work, "runs", "between", "label")
+	var manifest map[string]any
+	if err := readJSON(filepath.Join(stage, "run.json"), &manifest); err != nil {
+		t.Fatal(err)
+	}
+	manifest["state"], manifest["outputs"], manifest["results"] = "running", []any{}, map[string]any{}
+	if err := errors.Join(writeJSON(filepath.Join(stage, "run.json"), manifest), os.Remove(filepath.Join(stage, labelsFile))); err != nil {
+		t.Fatal(err)
+	}
+	if err := start("between").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if result("between") != want {
+		t.Errorf("killed between judging and the end: differs from the undisturbed run:\n%.2000s\nwant\n%.2000s", result("between"), want)
+	}
 	killed := 0
 	for i := range 8 {
 		name := fmt.Sprintf("killed%d", i)
