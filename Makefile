@@ -57,5 +57,8 @@ fuzz: ## every fuzz target for FUZZTIME each
 bench: ## every benchmark, five times
 	$(GO) test -run '^$$' -bench . -benchmem -count 5 ./...
 
+check-peft: build ## what is exported, loaded in PEFT and transformers where those are installed (PYTHON=python3)
+	$${PYTHON:-python3} scripts/check_peft.py bin/plumb
+
 clean: ## remove what was built (runs are kept)
 	rm -rf bin .cache
