@@ -174,6 +174,13 @@ func TestExportAdapterWithItsBase(t *testing.T) {
 	if got := do(t, in, "score", dir); string(got[0]["logprobs"]) != string(want[0]["logprobs"]) {
 		t.Errorf("log-probabilities are %s, were %s", got[0]["logprobs"], want[0]["logprobs"])
 	}
+	moved := filepath.Join(t.TempDir(), "moved")
+	if err := os.Rename(dir, moved); err != nil {
+		t.Fatal(err)
+	}
+	if got := do(t, in, "score", moved); string(got[0]["logprobs"]) != string(want[0]["logprobs"]) {
+		t.Errorf("moved elsewhere: log-probabilities are %s, were %s", got[0]["logprobs"], want[0]["logprobs"])
+	}
 }
 
 func testApp(t *testing.T) *app {

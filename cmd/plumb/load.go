@@ -147,8 +147,11 @@ func (a *app) locateAdapter(ctx context.Context, dir string) (place, error) {
 		return place{}, fmt.Errorf("adapter %s names no base model; give the base and --adapter %s", dir, dir)
 	}
 	name := cfg.Base
-	if beside := filepath.Join(dir, name); exists(beside, "config.json") {
-		name = beside // As exported: ../base.
+	switch beside := filepath.Join(dir, name); {
+	case exists(beside, "config.json"):
+		name = beside
+	case !dirExists(expandHome(name)) && exists(dir, "base/config.json"):
+		name = filepath.Join(dir, "base") // As exported, and moved since.
 	}
 	base, err := a.locate(ctx, name)
 	if err != nil {
