@@ -74,15 +74,24 @@ func (p *pipeline) pairsStage(ctx context.Context) (stageJob, error) {
 		}
 		encoders = append(encoders, enc)
 		policies = append(policies, pairs.Policy{Name: ref, Model: l.Model, Adapter: l.Adapter, StopIDs: enc.StopIDs(), Decoder: l.Tokenizer})
-		if l.StageDir != "" {
+		switch {
+		case l.StageDir != "":
 			m.Parents = append(m.Parents, run.Parent{Role: fmt.Sprintf("policy %d", i+1), Path: l.StageDir})
+		case own != p.recipe.Base: // a model or an adapter from elsewhere
+			sum := l.Base.SHA256
+			if dir := expandHome(own); dirExists(dir) {
+				if sum, err = hashPath(dir); err != nil {
+					return stageJob{}, err
+				}
+			}
+			m.Data = append(m.Data, run.Source{Name: ref, SHA256: sum})
 		}
 	}
 	read, src, err := p.readPrompts(ctx, "pairs.prompts", c.Prompts, "", c.Limit)
 	if err != nil {
 		return stageJob{}, err
 	}
-	m.Data = []run.Source{src}
+	m.Data = append(m.Data, src)
 	prompts, shown, err := p.encodeForAll(read, encoders, c.MaxPrompt)
 	if err != nil {
 		return stageJob{}, fmt.Errorf("pairs.prompts: %w", err)
@@ -201,8 +210,11 @@ func (p *pipeline) samplePairs(ctx context.Context, s *run.Stage, c *pairs.Confi
 func pairMetrics(n pairs.Counts) []run.KV {
 	answers := max(float64(n.Answers), 1)
 	return []run.KV{
-		{Key: "prompts", Value: float64(n.Prompts)}, {Key: "pairs", Value: float64(n.Pairs)}, {Key: "answers", Value: float64(n.Answers)},
-		{Key: "identical", Value: float64(n.Identical)}, {Key: "near_identical", Value: float64(n.Near)},
+		{Key: "prompts", Value: float64(n.Prompts)},
+		{Key: "pairs", Value: float64(n.Pairs)},
+		{Key: "answers", Value: float64(n.Answers)},
+		{Key: "identical", Value: float64(n.Identical)},
+		{Key: "near_identical", Value: float64(n.Near)},
 		{Key: "prompts_without_pair", Value: float64(n.Single)},
 		{Key: "completions/mean_length", Value: float64(n.Tokens) / answers},
 		{Key: "completions/clipped_ratio", Value: 1 - float64(n.Stopped)/answers},

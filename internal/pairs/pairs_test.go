@@ -155,12 +155,12 @@ func (letters) Decode(ids []int32, _ bool) string {
 	return b.String()
 }
 
-func tiny(t *testing.T) *model.Model {
+func tiny(t *testing.T, seed uint64) *model.Model {
 	t.Helper()
 	m, err := model.NewRandom(model.Config{
 		Vocab: 40, Hidden: 16, Intermediate: 32, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 8, MaxPositions: 64,
 		Eps: 1e-5, RopeTheta: 1e4, Tied: true, InitStd: 0.5, BOS: -1,
-	}, 3, kernels.NewPool(2))
+	}, seed, kernels.NewPool(2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func tiny(t *testing.T) *model.Model {
 // What is recorded is true: log-probabilities are those of a forward pass at the recorded temperature, and an answer
 // does not depend on the chunk it was sampled in.
 func TestSample(t *testing.T) {
-	m := tiny(t)
+	m := tiny(t, 3)
 	cfg := Default()
 	cfg.PerPrompt, cfg.Temperature, cfg.MaxNew, cfg.MaxBatch = 4, []float64{0.7, 1}, 12, 3
 	seed := Seed(11)
@@ -216,6 +216,28 @@ func TestSample(t *testing.T) {
 	}
 	if reflect.DeepEqual(other[0][0].IDs, got[0][0].IDs) && reflect.DeepEqual(other[1][0].IDs, got[1][0].IDs) {
 		t.Error("another seed gives the same answers")
+	}
+}
+
+// Of two policies each answers in its turn, with its own prompt ids and stop ids.
+func TestTwoPolicies(t *testing.T) {
+	cfg := Default()
+	cfg.PerPrompt, cfg.MaxNew = 4, 8
+	policies := []Policy{{Name: "a", Model: tiny(t, 3), Decoder: letters{}}, {Name: "b", Model: tiny(t, 4), Decoder: letters{}}}
+	ids := [][]int32{{1, 2}, {9, 8, 7}}
+	got, err := Sample(context.Background(), &cfg, 1, policies, []Prompt{{3, ids}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for j, a := range got[0] {
+		p := policies[j%2]
+		logps, _, err := p.Model.LogProbsOf(context.Background(), tensor.NewInferenceTape(p.Model.Pool()), nil, []model.Continuation{{Context: ids[j%2], IDs: a.IDs}}, 1, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Policy != p.Name || !slices.Equal(logps[0], a.LogProbs) {
+			t.Errorf("answer %d is of %s with %v; %s gives %v", j, a.Policy, a.LogProbs, p.Name, logps[0])
+		}
 	}
 }
 
