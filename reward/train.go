@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"plumb/internal/dataset"
 	"plumb/internal/model"
 	"plumb/internal/objective"
 	"plumb/internal/optim"
@@ -24,6 +25,8 @@ type Pair struct {
 	Chosen, Rejected []int32
 	Margin           float64 // reward units
 	Better           float64 // probability that Chosen is the better one: 1, or ½ for a tie
+
+	Record dataset.Comparison // what was encoded
 }
 
 // Inputs is what the stage trains and on what. Adapter, which has a scalar head, is trained in place.

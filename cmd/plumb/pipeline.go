@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -119,6 +120,9 @@ func (a *app) pipe(ctx context.Context, path string, o recipeFlags, names ...str
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if last := p.stages(); len(names) == len(last) || slices.Contains(names, "eval") {
+		return p.summarise()
+	}
 	return nil
 }
 
@@ -155,6 +159,10 @@ func (p *pipeline) stage(ctx context.Context, name string) error {
 	p.sayBegun(name, began, why)
 	result, err := job.work(ctx, s)
 	p.progress.Done()
+	if err == nil && (name == "sft" || name == "reward" || name == "ppo") {
+		err = stageReport(s, result.results)
+		result.outputs = append(result.outputs, reportFile)
+	}
 	if err == nil {
 		if err = s.Finish(result.step, result.results, result.outputs...); err == nil {
 			return nil

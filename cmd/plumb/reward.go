@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 
@@ -202,10 +204,31 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 	if err := reward.Save(ctx, scorer, s, base.Base.Name, probe); err != nil {
 		return stageResult{}, err
 	}
+	if err := writeHeld(s, in.Held, accuracy, scorer.Scale); err != nil {
+		return stageResult{}, err
+	}
 	step, _, _ := s.Latest()
 	p.note("reward: %s; gain %.4g, bias %.4g", accuracy, scorer.Scale.Gain, scorer.Scale.Bias)
 	results := append(rewardResults(accuracy), run.KV{Key: "gain", Value: scorer.Scale.Gain}, run.KV{Key: "bias", Value: scorer.Scale.Bias})
-	return stageResult{step: step, results: results, outputs: []string{reward.AdapterDir}}, nil
+	return stageResult{step: step, results: results, outputs: []string{reward.AdapterDir, heldFile}}, nil
+}
+
+// writeHeld keeps the held-out pairs with their scores: for calibration, and to look at what the model gets wrong.
+func writeHeld(s *run.Stage, held []reward.Pair, a reward.Accuracy, scale reward.Scale) error {
+	return s.WriteFile(heldFile, func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		for i, x := range held {
+			err := enc.Encode(heldPair{
+				Prompt: promptText(x.Record.Prompt), Chosen: promptText(x.Record.Chosen), Rejected: promptText(x.Record.Rejected), Better: x.Better,
+				Scores: [2]float64{scale.Gain*a.Chosen[i] + scale.Bias, scale.Gain*a.Rejected[i] + scale.Bias},
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // rewardPairs splits a source by prompt and encodes both parts.
@@ -225,7 +248,7 @@ func (p *pipeline) rewardPairs(enc *dataset.Encoder, c reward.Config, src compar
 			for part[at].Origin != r.Chosen.Origin {
 				at++
 			}
-			out[i] = reward.Pair{Prompt: part[at].PromptKey(), Chosen: r.Chosen.IDs, Rejected: r.Rejected.IDs, Margin: r.Margin, Better: r.Better}
+			out[i] = reward.Pair{Prompt: part[at].PromptKey(), Chosen: r.Chosen.IDs, Rejected: r.Rejected.IDs, Margin: r.Margin, Better: r.Better, Record: part[at]}
 		}
 		return out, counts, nil
 	})

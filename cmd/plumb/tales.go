@@ -2,13 +2,12 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
-	"plumb/internal/run"
+	"plumb/internal/checkpoint"
+	"plumb/internal/model"
 	"plumb/internal/tales"
 	"plumb/internal/tokenizer"
 )
@@ -20,12 +19,12 @@ func (a *app) talesCmd() *cobra.Command {
 		Short:  "Write the folder that the embedded base is pretrained from",
 		Hidden: true,
 		Args:   args("one DIR", 1, 1),
-		RunE:   func(_ *cobra.Command, args []string) error { return writeTalesFolder(args[0]) },
+		RunE:   func(_ *cobra.Command, args []string) error { return a.writeTalesFolder(args[0]) },
 	}
 }
 
-// writeTalesFolder trains the tokenizer on the corpus and writes it with config and chat template.
-func writeTalesFolder(dir string) error {
+// writeTalesFolder trains the tokenizer on the corpus and writes it with config, chat template and random weights.
+func (a *app) writeTalesFolder(dir string) error {
 	t, err := tokenizer.TrainBPE(slices.Values(tales.Corpus(4096, talesSeed)), tales.VocabSize, tales.Special())
 	if err != nil {
 		return err
@@ -33,16 +32,23 @@ func writeTalesFolder(dir string) error {
 	if t.Size() != tales.VocabSize {
 		return fmt.Errorf("the corpus gives a vocabulary of %d, want %d", t.Size(), tales.VocabSize)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	c, err := model.ParseConfig([]byte(tales.Config))
+	if err != nil {
 		return err
 	}
-	for name, text := range map[string][]byte{
-		"config.json": []byte(tales.Config), "tokenizer.json": t.JSON(), "tokenizer_config.json": []byte(tales.TokenizerConfig),
-		"chat_template.jinja": []byte(tales.ChatTemplate),
-	} {
-		if err := run.WriteFile(filepath.Join(dir, name), writeBytes(text)); err != nil {
-			return err
-		}
+	m, err := model.NewRandom(c, talesSeed, a.pool())
+	if err != nil {
+		return err
 	}
-	return nil
+	weights := m.Merge(nil)
+	folder := checkpoint.Folder{ConfigJSON: []byte(tales.Config), Files: map[string][]byte{
+		"tokenizer.json": t.JSON(), "tokenizer_config.json": []byte(tales.TokenizerConfig), "chat_template.jinja": []byte(tales.ChatTemplate),
+	}}
+	for _, name := range weights.Names() {
+		_, shape, _ := weights.Info(name)
+		folder.Entries = append(folder.Entries, checkpoint.Entry{
+			Name: name, DType: checkpoint.BF16, Shape: shape, Float32: func() ([]float32, error) { return weights.Float32(name) },
+		})
+	}
+	return folder.Write(dir)
 }

@@ -21,7 +21,7 @@ const (
 {%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}`
 
 	// VocabSize of the tokenizer, and the shape of the base model: 1.2 million parameters, tied.
-	VocabSize = 704
+	VocabSize = 640
 	Config    = `{
   "architectures": ["LlamaForCausalLM"],
   "model_type": "llama",
@@ -32,7 +32,7 @@ const (
   "num_attention_heads": 4,
   "num_key_value_heads": 2,
   "head_dim": 32,
-  "vocab_size": 704,
+  "vocab_size": 640,
   "max_position_embeddings": 512,
   "rms_norm_eps": 1e-05,
   "rope_theta": 10000.0,
