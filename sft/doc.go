@@ -12,7 +12,8 @@
 //  3. Backward; the gradients add up.
 //  4. Clip the global norm. A loss or norm that is not finite is dumped, skipped and counted; three in a row end the run.
 //  5. AdamW at the schedule's rate.
-//  6. Log, under TRL's names: loss, grad_norm, learning_rate, epoch, num_tokens, entropy.
+//  6. Log, under TRL's names: loss, grad_norm, learning_rate, epoch, num_tokens, entropy,
+//     mean_token_accuracy.
 //  7. Every eval_every steps, and at the end, measure eval_loss on the held-out rows; remember the best; stop early after
 //     patience evaluations without improvement.
 //  8. Checkpoint: parameters, optimizer, cursor, best parameters. A killed run goes on from there to the same bytes.

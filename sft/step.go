@@ -18,8 +18,8 @@ type Row struct {
 
 // stepStats are the metrics of one step, or of an evaluation: means over the targets, weighted as the loss is.
 type stepStats struct {
-	loss, entropy float64
-	tokens        int
+	loss, entropy, accuracy float64
+	tokens                  int
 }
 
 // stepWeights are the weights of a step's targets, row after row, scaled to sum to one.
@@ -104,11 +104,11 @@ func (t *trainer) gradients(rows []Row, weights []float64) stepStats {
 		weights = weights[len(targets):]
 		t.tape.Reset()
 		h := t.in.Model.Hidden(t.tape, t.in.Adapter, b)
-		logp, entropy := t.in.Model.LogProbs(t.tape, t.in.Adapter, h, hidden, targets, 1)
+		logp, entropy, best := t.in.Model.Predict(t.tape, t.in.Adapter, h, hidden, targets, 1)
 		r := t.loss.Eval(w, map[string][]float64{"logp": widen(logp)})
 		logp.Seed(r.Grad["logp"])
 		t.tape.Backward()
-		s.add(w, r.Loss, entropy)
+		s.add(w, r.Loss, entropy, best)
 	}
 	return s
 }
@@ -131,16 +131,17 @@ func (t *trainer) evaluate(ctx context.Context, rows []Row) (stepStats, error) {
 		w := weights[:len(targets)]
 		weights = weights[len(targets):]
 		t.eval.Reset()
-		logp, entropy := t.in.Model.LogProbs(t.eval, t.in.Adapter, t.in.Model.Hidden(t.eval, t.in.Adapter, b), hidden, targets, 1)
-		s.add(w, t.loss.Eval(w, map[string][]float64{"logp": widen(logp)}).Loss, entropy)
+		logp, entropy, best := t.in.Model.Predict(t.eval, t.in.Adapter, t.in.Model.Hidden(t.eval, t.in.Adapter, b), hidden, targets, 1)
+		s.add(w, t.loss.Eval(w, map[string][]float64{"logp": widen(logp)}).Loss, entropy, best)
 	}
 	return s, nil
 }
 
-func (s *stepStats) add(w []float64, loss float64, entropy *tensor.Tensor) {
+func (s *stepStats) add(w []float64, loss float64, entropy, best *tensor.Tensor) {
 	s.loss += loss
 	for i, e := range entropy.Data {
 		s.entropy += w[i] * float64(e)
+		s.accuracy += w[i] * float64(best.Data[i])
 	}
 }
 

@@ -214,6 +214,7 @@ func (t *trainer) log(s stepStats, norm, lr float64, took time.Duration) error {
 	err := t.st.Log(step, []run.KV{
 		{Key: "loss", Value: s.loss}, {Key: "grad_norm", Value: norm}, {Key: "learning_rate", Value: lr},
 		{Key: "epoch", Value: t.plan.epoch(step)}, {Key: "num_tokens", Value: float64(t.state.Tokens)}, {Key: "entropy", Value: s.entropy},
+		{Key: "mean_token_accuracy", Value: s.accuracy},
 	})
 	if err != nil {
 		return err
@@ -234,7 +235,7 @@ func (t *trainer) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.st.Log(t.state.Step, []run.KV{{Key: "eval_loss", Value: s.loss}, {Key: "eval_entropy", Value: s.entropy}}); err != nil {
+	if err := t.st.Log(t.state.Step, []run.KV{{Key: "eval_loss", Value: s.loss}, {Key: "eval_entropy", Value: s.entropy}, {Key: "eval_mean_token_accuracy", Value: s.accuracy}}); err != nil {
 		return err
 	}
 	t.state.Measured = t.state.Step

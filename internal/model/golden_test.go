@@ -206,7 +206,13 @@ func TestLlamaAgainstTransformers(t *testing.T) {
 				logits := m.Logits(tape, nil, h, allRows(len(ids)))
 				within(t, fmt.Sprintf("logits.%d", s), logits.Data, r.tensors[fmt.Sprintf("logits.%d", s)].F, r.limit(t, "logits"))
 				rows, targets := selection(b, nil)
-				logp, _ := m.LogProbs(tape, nil, h, rows, targets, 1)
+				logp, _, best := m.Predict(tape, nil, h, rows, targets, 1)
+				for i, row := range rows {
+					likeliest := argmax(logits.Data[int(row)*m.Vocab : int(row+1)*m.Vocab])
+					if (best.Data[i] == 1) != (likeliest == targets[i]) {
+						t.Errorf("sequence %d row %d: target %d, likeliest %d, yet best says %g", s, row, targets[i], likeliest, best.Data[i])
+					}
+				}
 				within(t, fmt.Sprintf("logprobs.%d", s), logp.Data, r.tensors[fmt.Sprintf("logprobs.%d", s)].F, r.limit(t, "logprobs"))
 			}
 			checkHiddenStates(t, m, r)

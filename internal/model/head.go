@@ -25,6 +25,12 @@ func (m *Model) head(a *peft.Adapter) (*tensor.Matrix, *tensor.LoRA) {
 // distribution's entropy, both [R,1] in nats. Hidden's row of a token predicts the token after it. Only the selected rows are
 // computed, tile by tile over the vocabulary. The tape keeps rows and targets until its Reset.
 func (m *Model) LogProbs(t *tensor.Tape, a *peft.Adapter, hidden *tensor.Tensor, rows, targets []int32, temperature float32) (logp, entropy *tensor.Tensor) {
+	logp, entropy, _ = m.Predict(t, a, hidden, rows, targets, temperature)
+	return logp, entropy
+}
+
+// Predict is LogProbs that also says where the target is the likeliest token: 1, else 0.
+func (m *Model) Predict(t *tensor.Tape, a *peft.Adapter, hidden *tensor.Tensor, rows, targets []int32, temperature float32) (logp, entropy, best *tensor.Tensor) {
 	if len(rows) != len(targets) || !(temperature > 0) {
 		panic("model: LogProbs: rows and targets must be as many, the temperature positive")
 	}
@@ -32,7 +38,7 @@ func (m *Model) LogProbs(t *tensor.Tape, a *peft.Adapter, hidden *tensor.Tensor,
 	if m.Check(targets) != nil {
 		panic("model: LogProbs: target outside the vocabulary; see Check")
 	}
-	return t.LogProbs(t.Gather(hidden, rows), w, lora, targets, 1/temperature)
+	return t.Predict(t.Gather(hidden, rows), w, lora, targets, 1/temperature)
 }
 
 // Logits computes the logits of selected rows, [R,V]: for sampling, evaluation and tests.

@@ -16,6 +16,7 @@ type headOp struct {
 	targets       []int32
 	scale         float32
 	logp, entropy *Tensor
+	best          *Tensor   // [R,1] 1 where the target is the likeliest, else 0
 	lse           []float32 // [R] log Σ exp(scale · logits)
 	u             []float32 // [R,r] Scale · h Aᵀ
 	mean          []float32 // [R,C] scale · Σ_v exp(z_v − ref) W_v, or nil
@@ -33,13 +34,20 @@ func (o *headOp) out() *Tensor { return nil }
 // The backward pass computes each tile again, except where only h is trained: d logp / d h = scale (W_target − Σ p_v W_v), and
 // that mean is gathered while a tile is at hand, a third of the work saved. A seed on the entropy needs the tiles again.
 func (t *Tape) LogProbs(h *Tensor, w *Matrix, lora *LoRA, targets []int32, scale float32) (logp, entropy *Tensor) {
+	logp, entropy, _ = t.Predict(h, w, lora, targets, scale)
+	return logp, entropy
+}
+
+// Predict is LogProbs that also says, [R,1], where the target is the likeliest of all (1, else 0; the first of equals is not
+// told from the others).
+func (t *Tape) Predict(h *Tensor, w *Matrix, lora *LoRA, targets []int32, scale float32) (logp, entropy, best *Tensor) {
 	if h.Cols != w.W.In || len(targets) != h.Rows {
 		panic("tensor: LogProbs: shape mismatch")
 	}
 	o := t.slabs.head.next()
 	needs := h.needs || w.Grad != nil || lora.trained()
 	*o = headOp{h: h, w: w, lora: lora, targets: targets, scale: scale, lse: t.acts.alloc(h.Rows)}
-	o.logp, o.entropy = t.made(h.Rows, 1, needs), t.made(h.Rows, 1, needs)
+	o.logp, o.entropy, o.best = t.made(h.Rows, 1, needs), t.made(h.Rows, 1, needs), t.made(h.Rows, 1, false)
 	if lora != nil {
 		o.u = t.acts.alloc(h.Rows * lora.rank())
 		kept, scratch := t.kept(h, lora)
@@ -56,7 +64,7 @@ func (t *Tape) LogProbs(h *Tensor, w *Matrix, lora *LoRA, targets []int32, scale
 	if t.records(o.logp) {
 		t.push(o)
 	}
-	return o.logp, o.entropy
+	return o.logp, o.entropy, o.best
 }
 
 // forward computes rows [lo,hi).
@@ -85,6 +93,10 @@ func (o *headOp) forward(t *Tape, lo, hi int) {
 		o.lse[lo+i] = float32(s.Log())
 		o.logp.Data[lo+i] = float32(s.LogProb(target[i]))
 		o.entropy.Data[lo+i] = float32(s.Entropy())
+		o.best.Data[lo+i] = 0
+		if target[i] == s.Max {
+			o.best.Data[lo+i] = 1
+		}
 	}
 	t.grads.put(buf)
 	t.grads.put(target)
