@@ -16,8 +16,10 @@ type Options struct {
 	Format Format
 	// Columns maps names of the formats' fields (prompt, completion, chosen, text …) to names in the file.
 	Columns map[string]string
-	// Limit is the number of records read at most; 0: all.
+	// Limit is the number of records read at most, of the part; 0: all.
 	Limit int
+	// Part is which records are read; the zero Part is all. See Reading.
+	Part Part
 	// SkipBad leaves out records that cannot be read and counts them; otherwise the first is an error.
 	SkipBad bool
 	// Separator stands between the documents of a .txt file; "" is <|endoftext|> if the file has it in its first
@@ -26,6 +28,10 @@ type Options struct {
 	// Opening is the number of words of a plain or labelled text that make a prompt of it, or the prompt of a
 	// demonstration; 0: texts have no prompt.
 	Opening int
+	// Words is how many words of a plain or labelled text are read at most, cut behind a sentence; 0: all. See Reading.
+	Words int
+	// Pairs is how many pairs are made across the labels of labelled texts at most; 0: as many as can be.
+	Pairs int
 	// Seed draws the pairs that are made of labelled texts.
 	Seed uint64
 	// MaxRecord bounds the bytes of one record; 0 is 64 MiB.
@@ -116,7 +122,8 @@ func scan(path string, o Options, take func(record any, s *Summary) error) (Summ
 	defer file.close()
 	s.Container, s.Notes = file.container, file.notes
 	var f *format
-	for o.Limit == 0 || s.Read < o.Limit {
+	elsewhere := 0
+	for o.Limit == 0 || s.Read-elsewhere < o.Limit {
 		row, err := file.rows.next()
 		if err == io.EOF {
 			break
@@ -137,8 +144,12 @@ func scan(path string, o Options, take func(record any, s *Summary) error) (Summ
 			}
 		}
 		record, err := f.convert(r)
+		if err == nil && !o.Part.holds(partKey(record)) {
+			elsewhere++
+			continue
+		}
 		if err == nil {
-			err = take(record, &s)
+			err = take(shortened(record, o.Words), &s)
 		}
 		var unfit errUnfit
 		switch {
@@ -155,6 +166,9 @@ func scan(path string, o Options, take func(record any, s *Summary) error) (Summ
 	}
 	if s.Read == 0 {
 		return s, fmt.Errorf("%s: there are no records in it", path)
+	}
+	if o.Part != (Part{}) {
+		s.Notes = append(s.Notes, fmt.Sprintf("%d records are not in part %s", elsewhere, o.Part))
 	}
 	return s, nil
 }
@@ -283,6 +297,9 @@ func ReadComparisons(path string, o Options) ([]Comparison, Summary, error) {
 			err = fmt.Errorf("%s: %w", path, err)
 		}
 		s.Notes = append(s.Notes, fmt.Sprintf("%d pairs made across labels, seed %d; %d texts found no partner", len(out), o.Seed, left))
+		if o.Pairs > 0 && o.Pairs < len(out) {
+			out = out[:o.Pairs]
+		}
 	}
 	return finish(out, s, err)
 }
@@ -318,59 +335,6 @@ func ReadLabelled(path string, o Options) ([]Labelled, Summary, error) {
 		return nil
 	})
 	return finish(out, s, err)
-}
-
-// ReadPrompts reads things to answer. Of other records the prompt is taken: of conversations what stands before the
-// last answer, of texts the opening.
-func ReadPrompts(path string, o Options) ([]Prompt, Summary, error) {
-	var out []Prompt
-	s, err := scan(path, o, func(record any, s *Summary) error {
-		p, err := promptOf(record, o.Opening)
-		if err == nil {
-			out = append(out, p)
-		}
-		return err
-	})
-	return finish(out, s, err)
-}
-
-var errNoPrompt = errors.New("the record has no prompt; `opening` can make one of a text's first words")
-
-func promptOf(record any, words int) (Prompt, error) {
-	var p Prompt
-	text := func(o Origin, s string) (Prompt, error) {
-		if words == 0 {
-			return p, errNoPrompt
-		}
-		return Prompt{Origin: o, Prompt: Passage{Text: s[:openingWords(s, words)]}}, nil
-	}
-	switch r := record.(type) {
-	case Prompt:
-		return r, nil
-	case Demonstration:
-		p = Prompt{Origin: r.Origin, Prompt: r.Prompt, Tools: r.Tools}
-		if r.Conversation != nil {
-			n := len(r.Conversation)
-			for n > 0 && r.Conversation[n-1].Role == assistant {
-				n--
-			}
-			p.Prompt.Messages = r.Conversation[:n:n]
-		}
-	case []Comparison:
-		p = Prompt{Origin: r[0].Origin, Prompt: r[0].Prompt}
-	case Judgement:
-		p = Prompt{Origin: r.Origin, Prompt: r.Prompt}
-	case Text:
-		return text(r.Origin, r.Text)
-	case Labelled:
-		p, err := text(r.Origin, r.Text)
-		p.Fields = chat.Object{{Key: "label", Value: r.Label}}
-		return p, err
-	}
-	if p.Prompt.Empty() {
-		return p, errNoPrompt
-	}
-	return p, nil
 }
 
 // ReadTexts reads plain text to pretrain on; of prompts and completions that are texts, both together.
