@@ -54,7 +54,7 @@ func newLearner(in Inputs, c Config) *learner {
 		l.show = silent{}
 	}
 	prepare := func(name string, a *peft.Adapter) *trained {
-		return &trained{name: name, adapter: a, opt: optim.NewAdamW(pool, len(a.Values), c.Optimizer.config(), groups(a)...)}
+		return &trained{name: name, adapter: a, opt: optim.NewAdamW(pool, len(a.Values), c.Optimizer.config(), a.Groups()...)}
 	}
 	if c.Critic.Shared {
 		a := in.Policy.Clone()
@@ -82,22 +82,6 @@ func scaleHead(a *peft.Adapter, gain float32) {
 			}
 		}
 	}
-}
-
-// groups are the trained parameters; gains and biases are not decayed.
-func groups(a *peft.Adapter) []optim.Group {
-	var out []optim.Group
-	for _, p := range a.Params() {
-		if !p.Trainable {
-			continue
-		}
-		g := optim.Group{Off: p.Off, Len: p.Len(), LRScale: 1, Decay: 1}
-		if p.OneD {
-			g.Decay = 0
-		}
-		out = append(out, g)
-	}
-	return out
 }
 
 // models are the distinct models that move, the policy first.

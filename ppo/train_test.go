@@ -96,7 +96,7 @@ func TestGroupsOfAnAdapter(t *testing.T) {
 	a := peft.NewFull(toyModel(t, 1).Modules())
 	a.FreezeBelow(1)
 	trained, decayed := 0, 0
-	for _, g := range groups(a) {
+	for _, g := range a.Groups() {
 		trained += g.Len
 		if g.Decay == 1 {
 			decayed += g.Len

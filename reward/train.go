@@ -127,25 +127,10 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 	p := newPlan(c, in.Train, in.Seed)
 	return &trainer{
 		c: c, in: in, st: st, plan: p, tape: tensor.NewTape(pool), eval: tensor.NewInferenceTape(pool),
-		opt:   optim.NewAdamW(pool, len(in.Adapter.Values), c.Optimizer.config(), groups(in.Adapter)...),
+		opt:   optim.NewAdamW(pool, len(in.Adapter.Values), c.Optimizer.config(), in.Adapter.Groups()...),
 		loss:  objective.BradleyTerry(c.Centre),
 		rates: optim.Schedule{Kind: c.Schedule, Peak: c.LR, Warmup: int(math.Round(c.Warmup * float64(p.steps))), Total: p.steps},
 	}, nil
-}
-
-// groups are the trained parameters; norms and biases are not decayed.
-func groups(a *peft.Adapter) []optim.Group {
-	var out []optim.Group
-	for _, p := range a.Params() {
-		if p.Trainable {
-			g := optim.Group{Off: p.Off, Len: p.Len(), LRScale: 1, Decay: 1}
-			if p.OneD {
-				g.Decay = 0
-			}
-			out = append(out, g)
-		}
-	}
-	return out
 }
 
 // settle measures and checkpoints after a step, where it is time. An interruption in between is remembered: the state says

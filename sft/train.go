@@ -166,26 +166,11 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 	pool := in.Model.Pool()
 	t := &trainer{
 		c: c, in: in, st: st, plan: p, tape: tensor.NewTape(pool), eval: tensor.NewInferenceTape(pool),
-		opt: optim.NewAdamW(pool, len(in.Adapter.Values), c.Optimizer.config(), groups(in.Adapter)...), loss: objective.NLL(),
+		opt: optim.NewAdamW(pool, len(in.Adapter.Values), c.Optimizer.config(), in.Adapter.Groups()...), loss: objective.NLL(),
 		rates: optim.Schedule{Kind: c.Schedule, Peak: c.LR, Warmup: int(math.Round(c.Warmup * float64(p.steps))), Total: p.steps},
 	}
 	t.tape.Recompute(c.Recompute)
 	return t, nil
-}
-
-// groups are the trained parameters; norms and biases are not decayed.
-func groups(a *peft.Adapter) []optim.Group {
-	var out []optim.Group
-	for _, p := range a.Params() {
-		if p.Trainable {
-			g := optim.Group{Off: p.Off, Len: p.Len(), LRScale: 1, Decay: 1}
-			if p.OneD {
-				g.Decay = 0
-			}
-			out = append(out, g)
-		}
-	}
-	return out
 }
 
 // skip dumps a step that is not finite.

@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"internal/config":     {},
 	"internal/optim":      {"internal/kernels"},
 	"internal/tensor":     {"internal/kernels"},
-	"internal/peft":       {"internal/kernels", "internal/tensor", "internal/checkpoint", "internal/rng"},
+	"internal/peft":       {"internal/kernels", "internal/optim", "internal/tensor", "internal/checkpoint", "internal/rng"},
 	"internal/model":      {"internal/kernels", "internal/tensor", "internal/peft", "internal/rng"},
 	"internal/rollout":    {"internal/kernels", "internal/tensor", "internal/peft", "internal/model", "internal/rng"},
 	"internal/dataset":    {"internal/tokenizer", "internal/chat", "internal/rng"},

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"plumb/internal/kernels"
+	"plumb/internal/optim"
 	"plumb/internal/rng"
 	"plumb/internal/tensor"
 )
@@ -318,3 +319,19 @@ func (a *Adapter) Config() Config { return a.cfg }
 // Params lists the parameters in the order of their offsets, which are multiples of 16; what lies between two of them is
 // zero in Values and Grads and stays so.
 func (a *Adapter) Params() []Param { return a.params }
+
+// Groups are the trained parameters as an optimizer takes them; gains and biases are not decayed.
+func (a *Adapter) Groups() []optim.Group {
+	var out []optim.Group
+	for _, p := range a.params {
+		if !p.Trainable {
+			continue
+		}
+		g := optim.Group{Off: p.Off, Len: p.Len(), LRScale: 1, Decay: 1}
+		if p.OneD {
+			g.Decay = 0
+		}
+		out = append(out, g)
+	}
+	return out
+}
