@@ -118,8 +118,20 @@ func (m *model) keysLine() string {
 		a    act
 		word string
 	}{
-		{actTie, "tie"}, {actBothBad, "both bad"}, {actCantSay, "can't say"}, {actUndo, "undo"}, {actHelp, "help"}, {actQuit, "quit"}, {actDown, "scroll"},
-		{actFocus, "pane"}, {actRedo, "redo"}, {actDiff, "differences"}, {actNote, "comment"}, {actLater, "set aside"}, {actPrev, "back"}, {actGuide, "guidelines"},
+		{actTie, "tie"},
+		{actBothBad, "both bad"},
+		{actCantSay, "can't say"},
+		{actUndo, "undo"},
+		{actHelp, "help"},
+		{actQuit, "quit"},
+		{actDown, "scroll"},
+		{actFocus, "pane"},
+		{actRedo, "redo"},
+		{actDiff, "differences"},
+		{actNote, "comment"},
+		{actLater, "set aside"},
+		{actPrev, "back"},
+		{actGuide, "guidelines"},
 	} {
 		if k.a == actGuide && m.opt.Guidelines == "" {
 			continue

@@ -18,7 +18,8 @@ import (
 func openTest(t interface {
 	Helper()
 	Fatal(...any)
-}, path string) *Store {
+}, path string,
+) *Store {
 	t.Helper()
 	s, err := Open(context.Background(), path)
 	if err != nil {

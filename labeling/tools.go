@@ -33,8 +33,15 @@ func twoAnswers(fields record) (prompt Prompt, names [2]string, as []Answer, err
 		}
 	}
 	for _, pairNames := range [][2]string{
-		{"response_a", "response_b"}, {"response-1", "response-2"}, {"response_1", "response_2"}, {"response1", "response2"},
-		{"answer1", "answer2"}, {"answer_a", "answer_b"}, {"completion_a", "completion_b"}, {"generation-1", "generation-2"}, {"chosen", "rejected"},
+		{"response_a", "response_b"},
+		{"response-1", "response-2"},
+		{"response_1", "response_2"},
+		{"response1", "response2"},
+		{"answer1", "answer2"},
+		{"answer_a", "answer_b"},
+		{"completion_a", "completion_b"},
+		{"generation-1", "generation-2"},
+		{"chosen", "rejected"},
 	} {
 		if !fields.has(pairNames[0], pairNames[1]) {
 			continue

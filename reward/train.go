@@ -146,7 +146,9 @@ func (t *trainer) settle(ctx context.Context) error {
 		}
 		t.state.Measured = k
 		if err := t.st.Log(k, []run.KV{
-			{Key: "eval_accuracy", Value: a.Accuracy}, {Key: "eval_loss", Value: a.Loss}, {Key: "eval_margin", Value: a.Gap},
+			{Key: "eval_accuracy", Value: a.Accuracy},
+			{Key: "eval_loss", Value: a.Loss},
+			{Key: "eval_margin", Value: a.Gap},
 			{Key: "eval_mean_reward", Value: a.MeanReward},
 		}); err != nil {
 			return err
@@ -190,10 +192,16 @@ func (t *trainer) skip(k int, pairs []Pair, loss, norm float64) error {
 func (t *trainer) log(s stepStats, norm, lr float64, took time.Duration) error {
 	step := t.state.Step
 	err := t.st.Log(step, []run.KV{
-		{Key: "loss", Value: s.loss}, {Key: "accuracy", Value: s.accuracy}, {Key: "margin", Value: s.gap},
-		{Key: "min_reward", Value: s.min}, {Key: "mean_reward", Value: s.mean}, {Key: "max_reward", Value: s.max},
-		{Key: "grad_norm", Value: norm}, {Key: "learning_rate", Value: lr},
-		{Key: "epoch", Value: t.plan.epoch(step)}, {Key: "num_tokens", Value: float64(t.state.Tokens)},
+		{Key: "loss", Value: s.loss},
+		{Key: "accuracy", Value: s.accuracy},
+		{Key: "margin", Value: s.gap},
+		{Key: "min_reward", Value: s.min},
+		{Key: "mean_reward", Value: s.mean},
+		{Key: "max_reward", Value: s.max},
+		{Key: "grad_norm", Value: norm},
+		{Key: "learning_rate", Value: lr},
+		{Key: "epoch", Value: t.plan.epoch(step)},
+		{Key: "num_tokens", Value: float64(t.state.Tokens)},
 	})
 	if err != nil {
 		return err

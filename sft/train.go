@@ -197,8 +197,12 @@ func (t *trainer) skip(k int, rows []Row, loss, norm float64) error {
 func (t *trainer) log(s stepStats, norm, lr float64, took time.Duration) error {
 	step := t.state.Step
 	err := t.st.Log(step, []run.KV{
-		{Key: "loss", Value: s.loss}, {Key: "grad_norm", Value: norm}, {Key: "learning_rate", Value: lr},
-		{Key: "epoch", Value: t.plan.epoch(step)}, {Key: "num_tokens", Value: float64(t.state.Tokens)}, {Key: "entropy", Value: s.entropy},
+		{Key: "loss", Value: s.loss},
+		{Key: "grad_norm", Value: norm},
+		{Key: "learning_rate", Value: lr},
+		{Key: "epoch", Value: t.plan.epoch(step)},
+		{Key: "num_tokens", Value: float64(t.state.Tokens)},
+		{Key: "entropy", Value: s.entropy},
 		{Key: "mean_token_accuracy", Value: s.accuracy},
 	})
 	if err != nil {

@@ -42,8 +42,10 @@ func (p *Pool) AccumGrad(dw, dy, x []float32, m, out, in int) {
 	if len(dw) < out*in || len(dy) < m*out || len(x) < m*in {
 		panic("kernels: AccumGrad: slice too short")
 	}
-	p.gemm(out, gemmArgs{c: dw, ldc: in, a: dy, rowStride: 1, colStride: out, n: in, k: m, acc: true,
-		kind: rowsB, bf: x, ldb: in})
+	p.gemm(out, gemmArgs{
+		c: dw, ldc: in, a: dy, rowStride: 1, colStride: out, n: in, k: m, acc: true,
+		kind: rowsB, bf: x, ldb: in,
+	})
 }
 
 // MatMul computes c[m,n] = a[m,k] b[k,n], or adds to c if acc; all row-major and unpacked, for small products.
@@ -51,8 +53,10 @@ func (p *Pool) MatMul(c, a, b []float32, m, n, k int, acc bool) {
 	if len(c) < m*n || len(a) < m*k || len(b) < k*n {
 		panic("kernels: MatMul: slice too short")
 	}
-	p.gemm(m, gemmArgs{c: c, ldc: n, a: a, rowStride: k, colStride: 1, n: n, k: k, acc: acc,
-		kind: rowsB, bf: b, ldb: n})
+	p.gemm(m, gemmArgs{
+		c: c, ldc: n, a: a, rowStride: k, colStride: 1, n: n, k: k, acc: acc,
+		kind: rowsB, bf: b, ldb: n,
+	})
 }
 
 func checkRange(w *Weight, o0, o1 int) {
