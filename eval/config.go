@@ -3,12 +3,18 @@ package eval
 import (
 	"errors"
 	"fmt"
+
+	"plumb/internal/dataset"
 )
 
 // Config is the eval section of a recipe.
 type Config struct {
 	// Prompts is a file of prompts that no stage trained on. Required.
 	Prompts string
+	// Read says how that file is read.
+	Read dataset.Reading
+	// MaxPrompt is the longest prompt in tokens, >= 0; longer ones are left out and counted. 0: no limit. Default 0.
+	MaxPrompt int
 	// Limit is how many prompts are used, from the start of the file, >= 0; 0 takes all. Default 256, which gives a win rate a
 	// standard error of 3 points.
 	Limit int
@@ -16,6 +22,8 @@ type Config struct {
 	Samples int
 	// Held is a file of demonstrations to measure perplexity on; empty leaves that out.
 	Held string
+	// HeldRead says how that file is read.
+	HeldRead dataset.Reading
 	// Judge says who decides which answer is better.
 	Judge Judging
 	// Bootstrap is the number of resamples of an interval, >= 100. Default 10000 (Efron and Tibshirani 1993: 1,000 or more for
@@ -39,7 +47,7 @@ type Config struct {
 
 // Judging names the judge: exactly one of its fields.
 type Judging struct {
-	// Reward is the stage folder of a reward model that PPO never saw.
+	// Reward is the stage folder of a reward model that PPO never saw, as written or in the folder of all runs: NAME/reward.
 	Reward string
 	// Gold is a rule, with the world it belongs to: embedded:tales.
 	Gold string
@@ -59,6 +67,15 @@ func (c *Config) Validate() error {
 		}
 	}
 	check(c.Prompts == "", "prompts: name a file of prompts")
+	for _, r := range []struct {
+		key     string
+		reading dataset.Reading
+	}{{"read", c.Read}, {"held_read", c.HeldRead}} {
+		if err := r.reading.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", r.key, err))
+		}
+	}
+	check(c.MaxPrompt < 0, "max_prompt: %d, want at least 0", c.MaxPrompt)
 	check(c.Limit < 0, "limit: %d, want at least 0", c.Limit)
 	check(c.Samples < 1, "samples: %d, want at least 1", c.Samples)
 	check(c.Bootstrap < 100, "bootstrap: %d, want at least 100", c.Bootstrap)

@@ -14,7 +14,8 @@
 //  4. Compare: mean and standard error of each side, paired bootstrap interval and p of the difference, win rate with
 //     interval and sign test, ties counted ½.
 //  5. KL(B‖A): the mean over B's answers of the sum of log B - log A, in nats per answer, without temperature filtering.
-//  6. Texts: length, stop share, repeated 4-grams, distinct-1 and -2, empty answers.
+//  6. Texts: length, stop share, repeated 4-grams, distinct-1 and -2, empty answers, perplexity of the answers under the
+//     bare model (fluency).
 //  7. Perplexity of both sides on held-out demonstrations, if given (the alignment tax).
 //  8. Write the report.
 package eval

@@ -64,12 +64,15 @@ type Report struct {
 	Comparisons []Comparison `json:"comparisons"` // the judge first
 	// KL(after‖before), nats per answer: mean over after's answers of the sum of log after - log before (k1), its standard
 	// error, and the same by k3, whose terms cannot be negative.
-	KL            float64  `json:"kl"`
-	KLSE          float64  `json:"kl_se"`
-	KLK3          float64  `json:"kl_k3"`
-	KLPerToken    float64  `json:"kl_per_token"`
-	TextsBefore   Texts    `json:"texts_before"`
-	TextsAfter    Texts    `json:"texts_after"`
+	KL          float64 `json:"kl"`
+	KLSE        float64 `json:"kl_se"`
+	KLK3        float64 `json:"kl_k3"`
+	KLPerToken  float64 `json:"kl_per_token"`
+	TextsBefore Texts   `json:"texts_before"`
+	TextsAfter  Texts   `json:"texts_after"`
+	// Perplexity of the answers of each side, given their prompts, under the bare model: how fluent it finds them.
+	FluencyBefore float64  `json:"answers_perplexity_before"`
+	FluencyAfter  float64  `json:"answers_perplexity_after"`
 	PerplexityN   int      `json:"perplexity_tokens,omitempty"`
 	PerplexityB   *float64 `json:"perplexity_before,omitempty"`
 	PerplexityA   *float64 `json:"perplexity_after,omitempty"`
@@ -127,6 +130,9 @@ func Run(ctx context.Context, cfg Config, in Inputs, st *run.Stage) (*Report, er
 	}
 	// 6. What the texts look like.
 	r.TextsBefore, r.TextsAfter = describe(r.before, r.after), describe(r.after, r.before)
+	if err := e.fluency(ctx, r); err != nil {
+		return nil, err
+	}
 	// 7. What was forgotten.
 	if err := e.perplexities(ctx, r); err != nil {
 		return nil, err
@@ -201,6 +207,36 @@ func (e *evaluation) kl(ctx context.Context, r *Report) error {
 	}
 	m := stats.MeanOf(k1)
 	r.KL, r.KLSE, r.KLK3, r.KLPerToken = m.Value, m.SE, stats.MeanOf(k3).Value, total/float64(max(tokens, 1))
+	return nil
+}
+
+// fluency fills exp of the mean negative log-probability per token of each side's answers, stop tokens included, under the
+// model without an adapter.
+func (e *evaluation) fluency(ctx context.Context, r *Report) error {
+	for i, side := range [][]Answer{r.before, r.after} {
+		e.progress("perplexity of the answers", i, 2)
+		cs := make([]model.Continuation, len(side))
+		for j, a := range side {
+			cs[j] = model.Continuation{Context: a.PromptIDs, IDs: a.IDs}
+		}
+		lps, _, err := e.in.Model.LogProbsOf(ctx, e.tape, nil, cs, 1, e.cfg.MicroTokens)
+		if err != nil {
+			return err
+		}
+		nll, tokens := 0.0, 0
+		for _, answer := range lps {
+			for _, lp := range answer {
+				nll -= float64(lp)
+			}
+			tokens += len(answer)
+		}
+		ppl := math.Exp(nll / float64(max(tokens, 1)))
+		if i == 0 {
+			r.FluencyBefore = ppl
+		} else {
+			r.FluencyAfter = ppl
+		}
+	}
 	return nil
 }
 

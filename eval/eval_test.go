@@ -16,6 +16,7 @@ import (
 	"plumb/internal/model"
 	"plumb/internal/peft"
 	"plumb/internal/run"
+	"plumb/internal/tensor"
 )
 
 func openModel(t *testing.T) *model.Model {
@@ -60,6 +61,14 @@ func (lengthJudge) Score(_ context.Context, answers []Answer) ([]float64, error)
 	return out, nil
 }
 
+func rowsOf(n int) []int32 {
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = int32(i)
+	}
+	return out
+}
+
 func testInputs(t *testing.T, m *model.Model) (Config, Inputs) {
 	t.Helper()
 	a, err := peft.New(peft.Default(), m.Modules(), 3)
@@ -102,6 +111,28 @@ func TestRunComparesPairedAndReproducibly(t *testing.T) {
 	}
 	if r.PerplexityN != 6 || r.PerplexityB == nil || *r.PerplexityB == *r.PerplexityA {
 		t.Errorf("perplexity over %d tokens: %v, %v", r.PerplexityN, r.PerplexityB, r.PerplexityA)
+	}
+	// Fluency from the model's own logits, one answer after the other.
+	for side, got := range map[*[]Answer]float64{&r.before: r.FluencyBefore, &r.after: r.FluencyAfter} {
+		nll, n := 0.0, 0
+		for _, a := range *side {
+			tape := tensor.NewInferenceTape(m.Pool())
+			ids := append(append([]int32(nil), a.PromptIDs...), a.IDs...)
+			logits := m.Logits(tape, nil, m.Hidden(tape, nil, model.Pack(ids)), rowsOf(len(ids)))
+			for i := len(a.PromptIDs); i < len(ids); i++ {
+				row := logits.Data[(i-1)*logits.Cols : i*logits.Cols]
+				sum := 0.0
+				for _, l := range row {
+					sum += math.Exp(float64(l))
+				}
+				nll += math.Log(sum) - float64(row[ids[i]])
+				n++
+			}
+		}
+		// float32 logits of size below 10: 1e-5 relative is ample.
+		if want := math.Exp(nll / float64(n)); math.Abs(got/want-1) > 1e-5 {
+			t.Errorf("perplexity of the answers %g, want %g", got, want)
+		}
 	}
 	first := map[string][]byte{}
 	for _, f := range Outputs() {

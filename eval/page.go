@@ -51,6 +51,7 @@ func (r *Report) page(cfg Config) (*report.Page, error) {
 		line("mean length, tokens", b.LengthMean, a.LengthMean), line("95th percentile of length", b.LengthP95, a.LengthP95),
 		line("ended by themselves, share", b.StopShare, a.StopShare), line("empty, share", b.EmptyShare, a.EmptyShare),
 		line("repeated 4-grams, share", b.Repeated4, a.Repeated4), line("distinct-1", b.Distinct1, a.Distinct1), line("distinct-2", b.Distinct2, a.Distinct2),
+		line("perplexity under the bare model", r.FluencyBefore, r.FluencyAfter),
 		line("identical on both sides, share", b.IdenticalTo, a.IdenticalTo),
 	})
 

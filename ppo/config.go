@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"plumb/internal/dataset"
 	"plumb/internal/objective"
 	"plumb/internal/optim"
 )
@@ -13,6 +14,10 @@ import (
 type Config struct {
 	// Prompts is the file the episodes' prompts come from, one record each. No default.
 	Prompts string
+	// Read says how that file is read.
+	Read dataset.Reading
+	// MaxPrompt is the longest prompt in tokens, >= 0; longer ones are left out and counted. 0: no limit. Default 0.
+	MaxPrompt int
 	// Episodes is how many responses are sampled and learned from in all, > 0. Prompts are gone through in a seeded order,
 	// again and again if need be. Default 2048.
 	Episodes int
@@ -219,6 +224,8 @@ func (c Config) Validate() error {
 // validateEpisodes checks what is sampled, how it is scored, and how often it is gone through.
 func (c Config) validateEpisodes(f *faults) {
 	f.check(c.Prompts != "", "prompts", `""`, "a file of prompts")
+	f.wrap("read", c.Read.Validate())
+	f.whole("max_prompt", c.MaxPrompt, 0)
 	f.whole("episodes", c.Episodes, 1)
 	f.whole("batch", c.Batch, 1)
 	f.check(c.Minibatches >= 1 && c.Minibatches <= max(c.Batch, 1), "minibatches", c.Minibatches, "1 to batch")

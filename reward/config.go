@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"plumb/internal/dataset"
 	"plumb/internal/optim"
 )
 
@@ -55,12 +56,13 @@ type Source struct {
 	Path string
 	// SHA256 of the file, where it comes by https.
 	SHA256 string
-	// Limit takes that many pairs from the start, 0 = all.
+	// Limit takes that many records from the start, of those in part, 0 = all.
 	Limit int
-	// Pairs is how many pairs are made across labels where the records carry a scalar label, 0 = one per record.
+	// Pairs is how many pairs are made across labels at most, where the records carry a scalar label; each record is in one
+	// pair or none. Default 0: as many as can be.
 	Pairs int
-	// Columns maps our field names to the file's.
-	Columns map[string]string
+
+	dataset.Reading `yaml:",inline"`
 }
 
 // Peft is the shape of a new adapter.
@@ -77,6 +79,8 @@ type Peft struct {
 type Normalise struct {
 	// Prompts are answered by the SFT policy; empty takes the pairs' own prompts.
 	Prompts string
+	// Read says how that file is read.
+	Read dataset.Reading
 	// Samples is how many answers are scored, 0 = no normalisation. Default 256.
 	Samples int
 	// UnitStd brings the deviation to 1 too, not only the mean to 0. Default true.
@@ -122,6 +126,9 @@ func (c *Config) Validate() error {
 		check(d.Path != "", "data: entry %d has no path", i+1)
 		check(d.Limit >= 0, "data: %s: limit %d, want at least 0", d.Path, d.Limit)
 		check(d.Pairs >= 0, "data: %s: pairs %d, want at least 0", d.Path, d.Pairs)
+		if err := d.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("data: %s: %w", d.Path, err))
+		}
 	}
 	check(c.Eval >= 0 && c.Eval < 1, "eval: %g, want at least 0 and below 1", c.Eval)
 	check(c.MaxLength >= 2, "max_length: %d, want at least 2", c.MaxLength)
@@ -136,6 +143,9 @@ func (c *Config) Validate() error {
 	check(c.Centre >= 0, "centre: %g, want at least 0", c.Centre)
 	check(c.Margin >= 0, "margin: %g, want at least 0", c.Margin)
 	check(c.Normalise.Samples == 0 || c.Normalise.Samples >= 2, "normalise.samples: %d, want 0 or at least 2", c.Normalise.Samples)
+	if err := c.Normalise.Read.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("normalise.read: %w", err))
+	}
 	check(c.Normalise.Temperature > 0, "normalise.temperature: %g, want above 0", c.Normalise.Temperature)
 	check(c.Normalise.MaxNew >= 1, "normalise.max_new: %d, want at least 1", c.Normalise.MaxNew)
 	check(c.EvalEvery >= 1, "eval_every: %d, want at least 1", c.EvalEvery)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"plumb/internal/dataset"
 	"plumb/internal/optim"
 )
 
@@ -67,10 +68,10 @@ type Source struct {
 	SHA256 string
 	// Weight is its share of the mixture relative to the others', > 0. Default: all records, once each.
 	Weight float64
-	// Limit takes that many records from the start, 0 = all.
+	// Limit takes that many records from the start, of those in part, 0 = all.
 	Limit int
-	// Columns maps our field names to the file's.
-	Columns map[string]string
+
+	dataset.Reading `yaml:",inline"`
 }
 
 // Peft says what is trained.
@@ -141,6 +142,9 @@ func (c *Config) Validate() error {
 		check(d.Path != "", "data: entry %d has no path", i+1)
 		check(d.Weight >= 0, "data: %s: weight %g, want at least 0", d.Path, d.Weight)
 		check(d.Limit >= 0, "data: %s: limit %d, want at least 0", d.Path, d.Limit)
+		if err := d.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("data: %s: %w", d.Path, err))
+		}
 	}
 	among("task", c.Task, "instruct", "pretrain")
 	among("overlong", c.Overlong, "drop", "keep_start", "keep_end")

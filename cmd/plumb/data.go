@@ -54,8 +54,7 @@ type dataReport struct {
 func (a *app) dataCheckCmd() *cobra.Command {
 	var modelRef string
 	var opt dataset.Options
-	var format string
-	var columns map[string]string
+	var reading dataset.Reading
 	length := dataset.Length{}
 	cmd := &cobra.Command{
 		Use:   "check FILE ... [--model MODEL]",
@@ -66,7 +65,12 @@ many tokens, how many are learned, what would be cut or dropped; the first recor
 shown with what is learned between « and ».`,
 		Args: args("files", 1, -1),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			opt.Format, opt.Columns = dataset.Format(format), columns
+			if err := reading.Validate(); err != nil {
+				return usageError{err}
+			}
+			skip := opt.SkipBad
+			opt = reading.Options(opt.Limit, 0)
+			opt.SkipBad = skip
 			var enc *dataset.Encoder
 			if modelRef != "" {
 				p, err := a.locate(cmd.Context(), modelRef)
@@ -99,11 +103,13 @@ shown with what is learned between « and ».`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&modelRef, "model", "", "model whose tokenizer and template the records go through")
-	f.StringVar(&format, "format", "", "format of the records; by default told from the first")
-	f.StringToStringVar(&columns, "columns", nil, "names of our fields in the file: prompt=question,completion=answer")
+	f.StringVar(&reading.Format, "format", "", "format of the records; by default told from the first")
+	f.StringToStringVar(&reading.Columns, "columns", nil, "names of our fields in the file: prompt=question,completion=answer")
 	f.IntVar(&opt.Limit, "limit", 0, "read that many records, 0 for all")
 	f.BoolVar(&opt.SkipBad, "skip-bad", false, "count records that cannot be read instead of stopping at the first")
-	f.IntVar(&opt.Opening, "opening", 0, "words of a plain text that are its prompt")
+	f.IntVar(&reading.Opening, "opening", 0, "words of a plain text that are its prompt")
+	f.IntVar(&reading.Words, "words", 0, "cut plain texts behind a sentence, within that many words; 0: whole")
+	f.StringVar(&reading.Part, "part", "", "read only that part, by a hash of the prompt: 1/2")
 	f.IntVar(&length.Max, "max-length", 0, "with --model: longest row in tokens, 0 for no limit")
 	return cmd
 }
@@ -240,13 +246,13 @@ func (p *pipeline) readPrompts(ctx context.Context, key, ref, sha256 string, lim
 	if err != nil {
 		return nil, src, fmt.Errorf("%s: %w", key, err)
 	}
-	read, err := p.promptsOf(key, path, limit)
+	read, err := p.promptsOf(key, path, dataset.Options{Limit: limit, Seed: p.recipe.Seed})
 	return read, src, err
 }
 
 // promptsOf reads a file of prompts.
-func (p *pipeline) promptsOf(key, path string, limit int) ([]dataset.Prompt, error) {
-	read, s, err := dataset.ReadPrompts(path, dataset.Options{Limit: limit, Seed: p.recipe.Seed})
+func (p *pipeline) promptsOf(key, path string, opt dataset.Options) ([]dataset.Prompt, error) {
+	read, s, err := dataset.ReadPrompts(path, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -58,7 +59,7 @@ func (p *pipeline) evalStage(ctx context.Context) (stageJob, error) {
 	if err := p.evalSides(base, &in, &m); err != nil {
 		return stageJob{}, err
 	}
-	prompts, src, err := p.data(ctx, c.Prompts, "")
+	prompts, src, err := p.dataOr(ctx, c.Prompts, "", c.Read.Local)
 	if err != nil {
 		return stageJob{}, fmt.Errorf("eval.prompts: %w", err)
 	}
@@ -69,13 +70,13 @@ func (p *pipeline) evalStage(ctx context.Context) (stageJob, error) {
 	held := ""
 	if c.Held != "" {
 		var src run.Source
-		if held, src, err = p.data(ctx, c.Held, ""); err != nil {
+		if held, src, err = p.dataOr(ctx, c.Held, "", c.HeldRead.Local); err != nil {
 			return stageJob{}, fmt.Errorf("eval.held: %w", err)
 		}
 		m.Data = append(m.Data, src)
 	}
 	return stageJob{m, func(ctx context.Context, s *run.Stage) (stageResult, error) {
-		if err := p.evalTexts(base, &in, prompts, c.Limit, held); err != nil {
+		if err := p.evalTexts(base, &in, c, prompts, held); err != nil {
 			return stageResult{}, err
 		}
 		report, err := eval.Run(ctx, c, in, s)
@@ -142,8 +143,11 @@ func (p *pipeline) judges(ctx context.Context, c eval.Config, base *loaded, in *
 		return usagef("eval.judge.gold: %q, there is %s", c.Judge.Gold, talesLabeler)
 	default:
 		dir := c.Judge.Reward
-		if dir == "reward" {
+		switch {
+		case dir == "reward":
 			dir = p.dir.Path("reward")
+		case !run.IsStage(dir) && run.IsStage(filepath.Join(p.runs, dir)):
+			dir = filepath.Join(p.runs, dir)
 		}
 		if in.Judge, err = open("judge", dir); err != nil {
 			return fmt.Errorf("eval.judge: %w", err)
@@ -166,16 +170,16 @@ func (p *pipeline) judges(ctx context.Context, c eval.Config, base *loaded, in *
 }
 
 // evalTexts encodes the prompts and the demonstrations held for perplexity.
-func (p *pipeline) evalTexts(base *loaded, in *eval.Inputs, prompts string, limit int, held string) error {
+func (p *pipeline) evalTexts(base *loaded, in *eval.Inputs, c eval.Config, prompts, held string) error {
 	enc, err := base.encoder()
 	if err != nil {
 		return err
 	}
-	read, err := p.promptsOf("eval.prompts", prompts, limit)
+	read, err := p.promptsOf("eval.prompts", prompts, c.Read.Options(c.Limit, p.recipe.Seed))
 	if err != nil {
 		return err
 	}
-	encoded, counts, err := enc.Prompts(read, 0)
+	encoded, counts, err := enc.Prompts(read, c.MaxPrompt)
 	if err != nil {
 		return fmt.Errorf("eval.prompts: %w", err)
 	}
@@ -188,7 +192,7 @@ func (p *pipeline) evalTexts(base *loaded, in *eval.Inputs, prompts string, limi
 	if held == "" {
 		return nil
 	}
-	ds, s, err := dataset.ReadDemonstrations(held, dataset.Options{Seed: p.recipe.Seed})
+	ds, s, err := dataset.ReadDemonstrations(held, c.HeldRead.Options(0, p.recipe.Seed))
 	if err != nil {
 		return fmt.Errorf("eval.held: %w", err)
 	}

@@ -255,7 +255,12 @@ func (p *pipeline) needBase(ctx context.Context) (*loaded, error) {
 // then under --data-dir (its whole path, then its last element), then on the
 // hub or at its address.
 func (p *pipeline) data(ctx context.Context, ref, sha256 string) (path string, src run.Source, err error) {
-	path, err = p.find(ctx, ref, sha256)
+	return p.dataOr(ctx, ref, sha256, "")
+}
+
+// dataOr is data for a file that is called local under --data-dir.
+func (p *pipeline) dataOr(ctx context.Context, ref, sha256, local string) (path string, src run.Source, err error) {
+	path, err = p.find(ctx, ref, sha256, local)
 	if err != nil {
 		return "", src, err
 	}
@@ -269,7 +274,7 @@ func (p *pipeline) data(ctx context.Context, ref, sha256 string) (path string, s
 	return path, run.Source{Name: ref, SHA256: sum}, nil
 }
 
-func (p *pipeline) find(ctx context.Context, ref, sha256 string) (string, error) {
+func (p *pipeline) find(ctx context.Context, ref, sha256, copied string) (string, error) {
 	if strings.HasPrefix(ref, embeddedPrefix) {
 		return embeddedFile(p.dir.Path("embedded"), ref)
 	}
@@ -279,6 +284,9 @@ func (p *pipeline) find(ctx context.Context, ref, sha256 string) (string, error)
 		// The name without a scheme, as the hub's: datasets/org/name/file.
 		name := strings.TrimPrefix(strings.TrimPrefix(ref, "hf://"), "https://")
 		name, _, _ = strings.Cut(name, "#")
+		if copied != "" {
+			tries = append(tries, filepath.Join(expandHome(p.dataDir), copied))
+		}
 		tries = append(tries, filepath.Join(expandHome(p.dataDir), name), filepath.Join(expandHome(p.dataDir), filepath.Base(name)))
 	}
 	for _, t := range tries {

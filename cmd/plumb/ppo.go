@@ -44,7 +44,7 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 		return stageJob{}, err
 	}
 	m.Parents = append(parents, run.Parent{Role: "reward", Path: p.dir.Path("reward")})
-	path, src, err := p.data(ctx, c.Prompts, "")
+	path, src, err := p.dataOr(ctx, c.Prompts, "", c.Read.Local)
 	if err != nil {
 		return stageJob{}, fmt.Errorf("ppo.prompts: %w", err)
 	}
@@ -54,11 +54,11 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 		if err != nil {
 			return stageResult{}, err
 		}
-		read, err := p.promptsOf("ppo.prompts", path, 0)
+		read, err := p.promptsOf("ppo.prompts", path, c.Read.Options(0, p.recipe.Seed))
 		if err != nil {
 			return stageResult{}, err
 		}
-		encoded, counts, err := enc.Prompts(read, 0)
+		encoded, counts, err := enc.Prompts(read, c.MaxPrompt)
 		if err != nil {
 			return stageResult{}, fmt.Errorf("ppo.prompts: %w", err)
 		}

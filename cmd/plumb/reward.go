@@ -55,7 +55,7 @@ func (p *pipeline) rewardStage(ctx context.Context) (stageJob, error) {
 	answered := ""
 	if c.Normalise.Prompts != "" {
 		var src run.Source
-		if answered, src, err = p.data(ctx, c.Normalise.Prompts, ""); err != nil {
+		if answered, src, err = p.dataOr(ctx, c.Normalise.Prompts, "", c.Normalise.Read.Local); err != nil {
 			return stageJob{}, fmt.Errorf("reward.normalise.prompts: %w", err)
 		}
 		m.Data = append(m.Data, src)
@@ -63,7 +63,7 @@ func (p *pipeline) rewardStage(ctx context.Context) (stageJob, error) {
 	return stageJob{m, func(ctx context.Context, s *run.Stage) (stageResult, error) {
 		var prompts []dataset.Prompt
 		if answered != "" {
-			if prompts, err = p.promptsOf("reward.normalise.prompts", answered, 0); err != nil {
+			if prompts, err = p.promptsOf("reward.normalise.prompts", answered, c.Normalise.Read.Options(0, p.recipe.Seed)); err != nil {
 				return stageResult{}, err
 			}
 		}
@@ -81,12 +81,14 @@ func (p *pipeline) comparisons(ctx context.Context, d reward.Source) (func(conte
 	if filepath.Ext(d.Path) == ".db" {
 		return p.judged(ctx, d)
 	}
-	path, src, err := p.data(ctx, d.Path, d.SHA256)
+	path, src, err := p.dataOr(ctx, d.Path, d.SHA256, d.Local)
 	if err != nil {
 		return nil, src, err
 	}
 	return func(context.Context) ([]dataset.Comparison, error) {
-		list, s, err := dataset.ReadComparisons(path, dataset.Options{Columns: d.Columns, Limit: d.Limit, Seed: p.recipe.Seed})
+		opt := d.Options(d.Limit, p.recipe.Seed)
+		opt.Pairs = d.Pairs
+		list, s, err := dataset.ReadComparisons(path, opt)
 		if err == nil {
 			p.say(s)
 		}

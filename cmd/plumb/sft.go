@@ -30,7 +30,7 @@ func (p *pipeline) sftStage(ctx context.Context) (stageJob, error) {
 	m := manifestOf(base)
 	var paths []string
 	for _, d := range c.Data {
-		path, src, err := p.data(ctx, d.Path, d.SHA256)
+		path, src, err := p.dataOr(ctx, d.Path, d.SHA256, d.Local)
 		if err != nil {
 			return stageJob{}, fmt.Errorf("sft.data: %w", err)
 		}
@@ -108,8 +108,7 @@ func (p *pipeline) sftRows(base *loaded, c sft.Config, paths []string) (train, h
 	var sources [][]dataset.Example // [sources] rows to train on
 	var heldOut []dataset.Example
 	for i, d := range c.Data {
-		opt := dataset.Options{Columns: d.Columns, Limit: d.Limit, Seed: p.recipe.Seed}
-		t, h, err := p.sftSource(enc, c, paths[i], opt)
+		t, h, err := p.sftSource(enc, c, paths[i], d.Options(d.Limit, p.recipe.Seed))
 		if err != nil {
 			return nil, nil, fmt.Errorf("sft.data: %w", err)
 		}

@@ -42,7 +42,7 @@ func Pairs(texts []Labelled, seed uint64) (pairs []Comparison, left int, err err
 		}
 		pairs = append(pairs, Comparison{
 			Origin: a.Origin, Chosen: Passage{Text: a.Text}, Rejected: Passage{Text: b.Text}, Better: 1,
-			Scores: [2]float64{a.Label, b.Label}, HasScores: true,
+			Scores: [2]float64{a.Label, b.Label}, HasScores: true, Across: true,
 		})
 	}
 	for _, g := range queue {

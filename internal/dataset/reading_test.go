@@ -139,6 +139,13 @@ func TestPairsLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	some, s, err := ReadComparisons(path, Options{Seed: 1, Pairs: 20})
+	keys := map[string]bool{}
+	for _, c := range all {
+		keys[c.PromptKey()] = true
+	}
+	if len(keys) != len(all) { // No two pairs of unrelated texts belong together.
+		t.Errorf("%d keys for %d pairs", len(keys), len(all))
+	}
 	if err != nil || len(some) != 20 || s.Kept != 20 || some[19].Chosen.Text != all[19].Chosen.Text {
 		t.Errorf("%d pairs, %s, %v", len(some), s, err)
 	}

@@ -49,6 +49,8 @@ type Comparison struct {
 	// Scores are the record's own scores of Chosen and Rejected, if HasScores.
 	Scores    [2]float64
 	HasScores bool
+	// Across says that Pairs put two unrelated texts together: what both happen to begin with is no prompt.
+	Across bool
 }
 
 // Judgement is a continuation that was judged by itself: good or bad (KTO's unpaired data).

@@ -71,8 +71,12 @@ func (d Demonstration) PromptKey() string {
 	return passageKey(d.Prompt)
 }
 
-// PromptKey is the prompt's, or, where whole texts are compared, that of what both begin with.
+// PromptKey is the prompt's, or, where whole texts are compared, that of what both begin with; of unrelated texts the chosen
+// one.
 func (c Comparison) PromptKey() string {
+	if c.Across {
+		return passageKey(c.Chosen)
+	}
 	if !c.Prompt.Empty() {
 		return passageKey(c.Prompt)
 	}
@@ -85,7 +89,7 @@ func (c Comparison) PromptKey() string {
 	if same := textKey(c.Chosen.Text[:n]); same != "" {
 		return same
 	}
-	return textKey(c.Chosen.Text)
+	return passageKey(c.Chosen)
 }
 
 // PromptKey is the judged prompt's.
