@@ -11,6 +11,9 @@ export CC
 endif
 TOOL := $(GO) tool -modfile=tools/go.mod
 SEEDS ?= 10
+KILLS ?= 10
+CHAOSFLAGS ?=
+SEEDSFLAGS ?=
 FUZZTIME ?= 20s
 GOTESTFLAGS ?=
 
@@ -36,8 +39,9 @@ test: ## every test
 	$(GO) test $(GOTESTFLAGS) ./...
 
 lint: lint-c ## gofumpt, vet, staticcheck, the import rules, C with -Wall -Wextra -Werror
-	@bad=$$($(TOOL) gofumpt -l $$($(GO) list -f '{{.Dir}}' ./...)); if [ -n "$$bad" ]; then echo "not formatted (run gofumpt -w on):"; echo "$$bad"; exit 1; fi
+	@bad=$$($(TOOL) gofumpt -l tools $$($(GO) list -f '{{.Dir}}' ./...)); if [ -n "$$bad" ]; then echo "not formatted (run gofumpt -w on):"; echo "$$bad"; exit 1; fi
 	$(GO) vet ./...
+	cd tools && $(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	$(GO) test ./internal/arch
 
@@ -56,6 +60,18 @@ fuzz: ## every fuzz target for FUZZTIME each
 
 bench: ## every benchmark, five times
 	$(GO) test -run '^$$' -bench . -benchmem -count 5 ./...
+
+chaos: build bin/chaos ## kill plumb run in every stage, ten times each; compare what comes out with an undisturbed run: chaos.json
+	bin/chaos -kills $(KILLS) -out chaos.json bin/plumb recipes/chaos.yaml runs/chaos $(CHAOSFLAGS)
+
+bin/chaos bin/seeds: bin/%: tools/%/main.go $(TOOLCHAIN)
+	cd tools && $(GO) build -o ../$@ ./$*
+
+tales: build ## pretrain the embedded base anew, say whether its bits are those recorded (half an hour on two cores)
+	scripts/tales.sh bin/plumb
+
+tales-seeds: build bin/seeds ## the quickstart under SEEDS seeds; the table goes to docs/results/tales-seeds.md
+	bin/seeds -n $(SEEDS) -out docs/results/tales-seeds.md bin/plumb recipes/quickstart.yaml runs $(SEEDSFLAGS)
 
 check-peft: build ## what is exported, loaded in PEFT and transformers where those are installed (PYTHON=python3)
 	$${PYTHON:-python3} scripts/check_peft.py bin/plumb
