@@ -3,6 +3,7 @@ package reward
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"plumb/internal/dataset"
 	"plumb/internal/optim"
@@ -129,6 +130,8 @@ func (c *Config) Validate() error {
 		if err := d.Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("data: %s: %w", d.Path, err))
 		}
+		check(filepath.Ext(d.Path) != ".db" || d.Part == "" && d.Pairs == 0 && d.Words == 0 && d.Opening == 0 && d.Format == "",
+			"data: %s: part, pairs, words, opening and format are for files; a label store is read as it stands", d.Path)
 	}
 	check(c.Eval >= 0 && c.Eval < 1, "eval: %g, want at least 0 and below 1", c.Eval)
 	check(c.MaxLength >= 2, "max_length: %d, want at least 2", c.MaxLength)
