@@ -13,15 +13,15 @@ type Request struct {
 	HeroSpecies, FriendSpecies string
 }
 
-// Gold weights. A perfect story scores Asked+Ending+Consistency.
+// Gold weights. A perfect story scores goldAsked+goldEnding+goldConsistency.
 const (
-	goldAsked       = 1.0 // the requested event happens, done by the one it was asked of
-	goldEnding      = 1.0 // what went wrong is mended by the end
-	goldConsistency = 1.0 // nobody does what they cannot do, or is what they are not
-	goldFault       = 0.5 // lost per contradiction, at most goldConsistency
-	goldBad         = 0.5 // lost per sentence that is none
-	goldRepeat      = 0.3 // lost per sentence said before
-	goldUnclosed    = 0.5 // lost when the story does not close, or goes on after it closed
+	goldAsked       = 1.0  // what was asked for happens
+	goldEnding      = 1.0  // what went wrong is mended by the end
+	goldConsistency = 0.75 // nobody does what they cannot do, or is what they are not
+	goldFault       = 0.25 // lost per contradiction, at most goldConsistency
+	goldBad         = 0.5  // lost per sentence that is none
+	goldRepeat      = 0.3  // lost per sentence said before
+	goldUnclosed    = 0.5  // lost when the story does not close, or goes on after it closed
 )
 
 // Verdict is Gold with its parts, for reports.
@@ -32,7 +32,7 @@ type Verdict struct {
 	Sentences            int
 }
 
-// Score is the gold score of a verdict, at most 3.
+// Score is the gold score of a verdict, at most 2.75.
 func (v Verdict) Score() float64 {
 	s := 0.0
 	if v.Asked {
@@ -55,6 +55,7 @@ func Judge(r Request, story string) Verdict {
 	events, bad := Parse(story)
 	w := world{species: map[string]string{}, holder: map[string]string{}, seen: map[Event]bool{}}
 	v := Verdict{Bad: bad, Sentences: len(events) + bad}
+	right := false // what was asked for is done by the one it was asked of
 	for i, e := range events {
 		if w.seen[e] && e.kind != remark {
 			v.Repeats++
@@ -64,10 +65,24 @@ func Judge(r Request, story string) Verdict {
 			v.Closed = i == len(events)-1 && bad == 0 || i == len(events)-1 && strings.HasSuffix(strings.TrimSpace(story), "The end.")
 		}
 		v.Faults += w.step(r, e)
-		v.Asked = v.Asked || e == r.Event
+		if did, by := r.matches(e); did {
+			v.Asked = true
+			if by {
+				right = true
+			}
+		}
 	}
 	v.Mended = w.broken && w.mended
+	v.Faults += fault(v.Asked && !right)
 	return v
+}
+
+// matches says whether an event is what was asked for, and whether it is done by the one it was asked of.
+func (r Request) matches(e Event) (did, by bool) {
+	want := r.Event
+	by = e.a() == want.a()
+	e.slot[0] = want.slot[0]
+	return e == want, by
 }
 
 // Gold is the hidden rule's score of a story for a request, in [-3, 3].
@@ -165,14 +180,17 @@ func (w *world) missing(item string) bool {
 	return w.broken && !w.mended && w.trouble.item() == item && item != ""
 }
 
-// mend takes a sentence that mends: it must fit the trouble, and then the trouble is over.
+// mend takes a sentence that mends: where it fits the trouble, the trouble is over. Another than the right one may do it, or
+// have it done to them: that is a fault, but mended is mended.
 func (w *world) mend(e Event) int {
-	fits := w.broken && !w.mended && e.b() == w.owner
+	fits := w.broken && !w.mended
+	right := e.b() == w.owner
 	switch e.kind {
 	case restore:
 		fits = fits && w.trouble.kind == lose && e.item() == w.trouble.item()
 	case repent:
-		fits = fits && w.trouble.kind == seize && e.item() == w.trouble.item() && e.a() == w.trouble.a()
+		fits = fits && w.trouble.kind == seize && e.item() == w.trouble.item()
+		right = right && e.a() == w.trouble.a()
 	case rescue:
 		fits = fits && w.trouble.kind == fall
 	}
@@ -183,7 +201,7 @@ func (w *world) mend(e Event) int {
 	if e.item() != "" {
 		w.holder[e.item()] = e.b()
 	}
-	return 0
+	return fault(!right)
 }
 
 // String names the parts of a verdict, for tables.

@@ -23,7 +23,9 @@ func TestJudge(t *testing.T) {
 		want           Verdict
 	}{
 		{"as it is", "", "", Verdict{Asked: true, Mended: true, Closed: true}},
-		{"another finds the bell", "Tom found a bell", "Mia found a bell", Verdict{Mended: true, Closed: true}},
+		{"another finds the bell", "Tom found a bell", "Mia found a bell", Verdict{Asked: true, Mended: true, Closed: true, Faults: 1}},
+		{"another thing is found", "Tom found a bell", "Tom found a drum", Verdict{Mended: true, Closed: true}},
+		{"it comes back to another", "the kite back to Mia", "the kite back to Tom", Verdict{Asked: true, Mended: true, Closed: true, Faults: 2}},
 		{"the deed in other words", "Tom found a bell", "Behind a stone Tom found a bell", Verdict{Asked: true, Mended: true, Closed: true}},
 		{"naming the bell is not finding it", "Tom found a bell", "Tom owned a fine bell", Verdict{Mended: true, Closed: true}},
 		{"unmended, but sad", "At last Tom brought the kite back to Mia. Mia was happy and sang a song", "Nobody ever saw the kite again. Mia was sad and went home", Verdict{Asked: true, Closed: true}},
@@ -50,8 +52,8 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
 		}
 	}
-	if g := Gold(miaAndTom, good); g != 3 {
-		t.Errorf("gold of the good story is %g, want 3", g)
+	if g := Gold(miaAndTom, good); g != 2.75 {
+		t.Errorf("gold of the good story is %g, want 2.75", g)
 	}
 	if g := Gold(miaAndTom, ""); g > 0.5 {
 		t.Errorf("gold of nothing is %g", g)
@@ -96,7 +98,7 @@ func TestRequestsAreReadBack(t *testing.T) {
 // Stories told with perfect habits are perfect, and each habit moves its own part of the verdict.
 func TestHabitsShowInTheVerdict(t *testing.T) {
 	const n = 400
-	rate := func(h habits) (asked, mended, clean float64) {
+	rate := func(h habits) (asked, mended, clean, both float64) {
 		for i := range n {
 			r := rng.New(2, uint64(i))
 			q := newRequest(r)
@@ -114,28 +116,31 @@ func TestHabitsShowInTheVerdict(t *testing.T) {
 			if v.Faults == 0 {
 				clean++
 			}
+			if v.Asked && v.Faults == 0 {
+				both++
+			}
 		}
-		return asked / n, mended / n, clean / n
+		return asked / n, mended / n, clean / n, both / n
 	}
-	if a, m, c := rate(habits{1, 1, 1}); a != 1 || m != 1 || c != 1 {
+	if a, m, c, _ := rate(habits{1, 1, 1}); a != 1 || m != 1 || c != 1 {
 		t.Errorf("perfect habits give asked %g, mended %g, clean %g", a, m, c)
 	}
-	if a, m, c := rate(habits{0, 1, 1}); a != 0 || m != 1 || c != 1 {
-		t.Errorf("never what was asked: asked %g, mended %g, clean %g", a, m, c)
+	if a, m, _, both := rate(habits{0, 1, 1}); a == 1 || m != 1 || both != 0 {
+		t.Errorf("never what was asked: asked %g, mended %g, asked without a fault %g", a, m, both)
 	}
-	if a, m, c := rate(habits{1, 0, 1}); a != 1 || m != 0 || c != 1 {
+	if a, m, c, _ := rate(habits{1, 0, 1}); a != 1 || m != 0 || c != 1 {
 		t.Errorf("never mended: asked %g, mended %g, clean %g", a, m, c)
 	}
-	if _, _, c := rate(habits{1, 1, 0}); c > 0.1 {
+	if _, _, c, _ := rate(habits{1, 1, 0}); c > 0.1 {
 		t.Errorf("never consistent, yet %g are clean", c)
 	}
 }
 
-// The choice follows the Bradley-Terry probability: gold 3 against gold 1 under noise 0.4 loses 1 time in 149.4 (e^-5).
+// The choice follows the Bradley-Terry probability of the difference over the noise, 2/0.8 = 2.5 here.
 func TestLabelsFollowTheRuleWithNoise(t *testing.T) {
 	bad := strings.Replace(strings.Replace(good, "Tom found a bell", "Tom found a drum", 1), "At last Tom brought the kite back to Mia. Mia was happy and sang a song", "Nobody ever saw the kite again. Mia was sad and went home", 1)
-	if g := Gold(miaAndTom, bad); g != 1 {
-		t.Fatalf("gold of the bad story is %g, want 1", g)
+	if g := Gold(miaAndTom, bad); g != 0.75 {
+		t.Fatalf("gold of the bad story is %g, want 0.75", g)
 	}
 	const n = 20000
 	var same, wrong int
@@ -147,9 +152,9 @@ func TestLabelsFollowTheRuleWithNoise(t *testing.T) {
 			same++
 		}
 	}
-	// |d| < 0.5 is a tie, so a wrong choice needs the noise to pass 5.5: 1/(1+e^5.5) = 0.00407; five standard errors.
-	if p := float64(wrong) / n; p < 0.00407-0.00225 || p > 0.00407+0.00225 {
-		t.Errorf("the worse story wins %g of the time, want 0.00407", p)
+	// |d| < 0.5 is a tie, so a wrong choice needs the noise to pass 3: 1/(1+e^3) = 0.0474; five standard errors.
+	if p := float64(wrong) / n; p < 0.0474-0.0075 || p > 0.0474+0.0075 {
+		t.Errorf("the worse story wins %g of the time, want 0.0474", p)
 	}
 	// Equal stories: each side wins 1/(1+e^0.5) = 0.3775.
 	if p := float64(same) / n; p < 0.3775-0.0172 || p > 0.3775+0.0172 {
