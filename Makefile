@@ -29,7 +29,7 @@ setup: $(TOOLCHAIN) ## check for Go and a C compiler, install what is missing wh
 	@echo "Go: $(GO)   C compiler: $(if $(filter 1,$(CGO)),$(CC),none, pure Go arithmetic)"
 
 build: ## build bin/plumb
-	$(GO) build -trimpath -o bin/plumb ./cmd/plumb
+	$(GO) build -o bin/plumb ./cmd/plumb
 
 quickstart: build ## sft, pairs, labels, reward, ppo and eval of the embedded model; under four minutes on two cores
 	@rm -rf runs/quickstart
