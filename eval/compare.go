@@ -30,16 +30,17 @@ type Scorer struct {
 	Role string // "judge" or "proxy"
 }
 
-// Comparison is what one scorer says of two sides over the same prompts. Before is A, After is B.
+// Comparison is what one scorer says of two sides over the same prompts. Before is A, After is B. Of one answer standard errors
+// and deviation are NaN, null in JSON, and both p are 1.
 type Comparison struct {
 	Scorer       string         `json:"scorer"`
 	Role         string         `json:"role"`
 	N            int            `json:"n"`
 	Before       float64        `json:"before"`
-	BeforeSE     float64        `json:"before_se"`
+	BeforeSE     stats.Number   `json:"before_se"`
 	After        float64        `json:"after"`
-	AfterSE      float64        `json:"after_se"`
-	BeforeStd    float64        `json:"before_std"`
+	AfterSE      stats.Number   `json:"after_se"`
+	BeforeStd    stats.Number   `json:"before_std"`
 	Difference   float64        `json:"difference"`
 	DifferenceCI stats.Interval `json:"difference_interval"`
 	P            float64        `json:"p"` // paired t, two-sided
@@ -70,15 +71,15 @@ func compare(s Scorer, a, b []float64, cfg Config, seed uint64) (Comparison, err
 	}
 	ma, mb, md, w := stats.MeanOf(a), stats.MeanOf(b), stats.MeanOf(d), stats.WinRateOf(wins)
 	_, p, _ := stats.PairedT(b, a, cfg.Level)
-	if md.SE == 0 { // no variation: the test has nothing to say unless there is no difference at all
+	switch {
+	case len(a) < 2 || md.SE == 0 && md.Value == 0: // one answer proves nothing
 		p = 1
-		if md.Value != 0 {
-			p = 0
-		}
+	case md.SE == 0: // the same difference every time: the limit of ever smaller variation
+		p = 0
 	}
 	return Comparison{
 		Scorer: s.Name, Role: s.Role, N: len(a),
-		Before: ma.Value, BeforeSE: ma.SE, After: mb.Value, AfterSE: mb.SE, BeforeStd: stats.Std(a),
+		Before: ma.Value, BeforeSE: stats.Number(ma.SE), After: mb.Value, AfterSE: stats.Number(mb.SE), BeforeStd: stats.Number(stats.Std(a)),
 		Difference: md.Value, DifferenceCI: stats.Bootstrap(d, cfg.Bootstrap, cfg.Level, seed), P: p,
 		WinRate: w.Rate, WinRateCI: stats.Bootstrap(wins, cfg.Bootstrap, cfg.Level, seed+1),
 		Wins: w.Wins, Ties: w.Ties, Losses: w.Losses, SignP: w.SignP,

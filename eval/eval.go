@@ -64,12 +64,12 @@ type Report struct {
 	Comparisons []Comparison `json:"comparisons"` // the judge first
 	// KL(after‖before), nats per answer: mean over after's answers of the sum of log after - log before (k1), its standard
 	// error, and the same by k3, whose terms cannot be negative.
-	KL          float64 `json:"kl"`
-	KLSE        float64 `json:"kl_se"`
-	KLK3        float64 `json:"kl_k3"`
-	KLPerToken  float64 `json:"kl_per_token"`
-	TextsBefore Texts   `json:"texts_before"`
-	TextsAfter  Texts   `json:"texts_after"`
+	KL          float64      `json:"kl"`
+	KLSE        stats.Number `json:"kl_se"`
+	KLK3        float64      `json:"kl_k3"`
+	KLPerToken  float64      `json:"kl_per_token"`
+	TextsBefore Texts        `json:"texts_before"`
+	TextsAfter  Texts        `json:"texts_after"`
 	// Perplexity of the answers of each side, given their prompts, under the bare model: how fluent it finds them.
 	FluencyBefore float64  `json:"answers_perplexity_before"`
 	FluencyAfter  float64  `json:"answers_perplexity_after"`
@@ -206,7 +206,7 @@ func (e *evaluation) kl(ctx context.Context, r *Report) error {
 		total += k1[i]
 	}
 	m := stats.MeanOf(k1)
-	r.KL, r.KLSE, r.KLK3, r.KLPerToken = m.Value, m.SE, stats.MeanOf(k3).Value, total/float64(max(tokens, 1))
+	r.KL, r.KLSE, r.KLK3, r.KLPerToken = m.Value, stats.Number(m.SE), stats.MeanOf(k3).Value, total/float64(max(tokens, 1))
 	return nil
 }
 
@@ -285,6 +285,7 @@ func Outputs() []string { return []string{"report.json", "report.html", "answers
 func (r *Report) write(st *run.Stage, cfg Config) error {
 	err := st.WriteFile("report.json", func(w io.Writer) error {
 		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
 		return enc.Encode(r)
 	})
@@ -293,6 +294,7 @@ func (r *Report) write(st *run.Stage, cfg Config) error {
 	}
 	err = st.WriteFile("answers.jsonl", func(w io.Writer) error {
 		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
 		for i, b := range r.before {
 			row := map[string]any{"prompt": b.Prompt, "before": b.Text, "after": r.after[i].Text, "before_stop": b.Stop, "after_stop": r.after[i].Stop}
 			scores := map[string][2]float64{}

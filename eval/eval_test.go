@@ -210,3 +210,31 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		t.Error("top_p 0 passed")
 	}
 }
+
+// One prompt is enough to look at: what it cannot say is null in report.json, and nothing is escaped for HTML in answers.jsonl.
+func TestOnePrompt(t *testing.T) {
+	m := openModel(t)
+	c, in := testInputs(t, m)
+	c.Limit = 1
+	in.Prompts[0].Text = "a < b > c & d"
+	st := newStage(t)
+	r, err := Run(context.Background(), c, in, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := r.Comparisons[0]; k.P != 1 || k.SignP != 1 || !math.IsNaN(float64(k.BeforeSE)) {
+		t.Errorf("one answer a side: %+v", k)
+	}
+	text, err := os.ReadFile(st.Path("report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"before_se": null`, `"kl_se": null`, `"low": `, `"high": `} {
+		if !bytes.Contains(text, []byte(want)) {
+			t.Errorf("report.json lacks %s", want)
+		}
+	}
+	if text, _ = os.ReadFile(st.Path("answers.jsonl")); !bytes.Contains(text, []byte(`"a < b > c & d"`)) {
+		t.Errorf("answers.jsonl: %s", text)
+	}
+}

@@ -15,13 +15,13 @@ func (r *Report) page(cfg Config) (*report.Page, error) {
 	judge := r.Comparisons[0]
 	p.Text("%s prefers %s in %s of the prompts (ties count one half), interval %s, sign test p = %s. Its mean score went from %s to %s; the divergence KL(after‖before) is %s nats per answer.",
 		judge.Scorer, r.After, report.Number(judge.WinRate), report.Range(judge.WinRateCI.Low, judge.WinRateCI.High), report.Number(judge.SignP),
-		report.PlusMinus(judge.Before, judge.BeforeSE), report.PlusMinus(judge.After, judge.AfterSE), report.PlusMinus(r.KL, r.KLSE))
+		report.PlusMinus(judge.Before, float64(judge.BeforeSE)), report.PlusMinus(judge.After, float64(judge.AfterSE)), report.PlusMinus(r.KL, float64(r.KLSE)))
 
 	p.Heading("Scores")
 	var rows [][]string
 	for _, c := range r.Comparisons {
 		rows = append(rows, []string{
-			c.Scorer, c.Role, report.PlusMinus(c.Before, c.BeforeSE), report.PlusMinus(c.After, c.AfterSE),
+			c.Scorer, c.Role, report.PlusMinus(c.Before, float64(c.BeforeSE)), report.PlusMinus(c.After, float64(c.AfterSE)),
 			report.Number(c.Difference) + " " + report.Range(c.DifferenceCI.Low, c.DifferenceCI.High), report.Number(c.P),
 			report.Number(c.WinRate) + " " + report.Range(c.WinRateCI.Low, c.WinRateCI.High), fmt.Sprintf("%d / %d / %d", c.Wins, c.Ties, c.Losses),
 		})
@@ -37,7 +37,7 @@ func (r *Report) page(cfg Config) (*report.Page, error) {
 
 	p.Heading("How far the policy moved")
 	p.Table("on the answers of "+r.After, []string{"measure", "value"}, [][]string{
-		{"KL, nats per answer (k1)", report.PlusMinus(r.KL, r.KLSE)}, {"KL, nats per answer (k3)", report.Number(r.KLK3)}, {"KL, nats per token (k1)", report.Number(r.KLPerToken)},
+		{"KL, nats per answer (k1)", report.PlusMinus(r.KL, float64(r.KLSE))}, {"KL, nats per answer (k3)", report.Number(r.KLK3)}, {"KL, nats per token (k1)", report.Number(r.KLPerToken)},
 	})
 	if r.PerplexityB != nil {
 		p.Table(fmt.Sprintf("perplexity on held-out demonstrations, %d tokens", r.PerplexityN), []string{"side", "perplexity"},

@@ -226,7 +226,7 @@ func promptText(p dataset.Passage) string {
 
 // evalResults are the report's main numbers.
 func evalResults(r *eval.Report) []run.KV {
-	out := []run.KV{{Key: "kl", Value: r.KL}, {Key: "kl_se", Value: r.KLSE}}
+	out := []run.KV{{Key: "kl", Value: r.KL}, {Key: "kl_se", Value: float64(r.KLSE)}}
 	for _, c := range r.Comparisons {
 		out = append(out, run.KV{Key: c.Role + "/before", Value: c.Before}, run.KV{Key: c.Role + "/after", Value: c.After})
 	}

@@ -13,6 +13,7 @@ import (
 	"plumb/eval"
 	"plumb/internal/report"
 	"plumb/internal/run"
+	"plumb/internal/stats"
 	"plumb/internal/tales"
 	"plumb/internal/ui"
 )
@@ -37,17 +38,17 @@ type rewardSummary struct {
 }
 
 type sideSummary struct {
-	Before   float64 `json:"before"`
-	BeforeSE float64 `json:"before_se"`
-	After    float64 `json:"after"`
-	AfterSE  float64 `json:"after_se"`
+	Before   float64      `json:"before"`
+	BeforeSE stats.Number `json:"before_se"`
+	After    float64      `json:"after"`
+	AfterSE  stats.Number `json:"after_se"`
 }
 
 type goldSummary struct {
 	sideSummary
-	BeforeStd float64    `json:"before_std"`
-	P         float64    `json:"p"`
-	Interval  [2]float64 `json:"difference_interval"`
+	BeforeStd stats.Number `json:"before_std"`
+	P         float64      `json:"p"`
+	Interval  [2]float64   `json:"difference_interval"`
 }
 
 // summarise reads the finished stages of the run, writes summary.json and prints the table.
@@ -168,16 +169,16 @@ func (p *pipeline) printSummary(s summary, r *eval.Report) error {
 		}
 	}
 	if x := s.Proxy; x != nil {
-		add("proxy score before", report.PlusMinus(x.Before, x.BeforeSE), "the reward model that PPO optimised")
-		add("proxy score after", report.PlusMinus(x.After, x.AfterSE), "")
+		add("proxy score before", report.PlusMinus(x.Before, float64(x.BeforeSE)), "the reward model that PPO optimised")
+		add("proxy score after", report.PlusMinus(x.After, float64(x.AfterSE)), "")
 	}
 	if g := s.Gold; g != nil {
 		judge := r.Comparisons[0].Scorer
-		add("gold score before", report.PlusMinus(g.Before, g.BeforeSE), "judge: "+judge)
-		add("gold score after", report.PlusMinus(g.After, g.AfterSE), fmt.Sprintf("difference %s, p = %s", report.Range(g.Interval[0], g.Interval[1]), report.Number(g.P)))
+		add("gold score before", report.PlusMinus(g.Before, float64(g.BeforeSE)), "judge: "+judge)
+		add("gold score after", report.PlusMinus(g.After, float64(g.AfterSE)), fmt.Sprintf("difference %s, p = %s", report.Range(g.Interval[0], g.Interval[1]), report.Number(g.P)))
 	}
 	if s.KL != nil {
-		add("KL from the SFT policy", report.PlusMinus(r.KL, r.KLSE)+" nats", "per answer")
+		add("KL from the SFT policy", report.PlusMinus(r.KL, float64(r.KLSE))+" nats", "per answer")
 		c := r.Comparisons[0]
 		add("win rate", report.Number(*s.WinRate), fmt.Sprintf("after against before, ties ½; interval %s over %d prompts", report.Range(c.WinRateCI.Low, c.WinRateCI.High), r.Prompts))
 	}

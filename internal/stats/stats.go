@@ -4,6 +4,7 @@
 package stats
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 
@@ -11,6 +12,26 @@ import (
 
 	"plumb/internal/rng"
 )
+
+// Number is a float64 that JSON has as null where it is not finite.
+type Number float64
+
+// MarshalJSON writes null for NaN and the infinities.
+func (n Number) MarshalJSON() ([]byte, error) {
+	if x := float64(n); math.IsNaN(x) || math.IsInf(x, 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(n))
+}
+
+// UnmarshalJSON reads null as NaN.
+func (n *Number) UnmarshalJSON(text []byte) error {
+	if string(text) == "null" {
+		*n = Number(math.NaN())
+		return nil
+	}
+	return json.Unmarshal(text, (*float64)(n))
+}
 
 // Mean is a sample mean with its standard error s/√n, s with n-1. SE is NaN for fewer than two values, and Value for none.
 type Mean struct {
@@ -57,7 +78,10 @@ func Quantile(xs []float64, q float64) float64 {
 }
 
 // Interval is a two-sided confidence interval.
-type Interval struct{ Low, High float64 }
+type Interval struct {
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
 
 // Wilson is the score interval of a proportion of k in n at the given level (Wilson 1927).
 func Wilson(k, n float64, level float64) Interval {
@@ -132,7 +156,7 @@ func logChoose(n, k int) float64 {
 }
 
 // PairedT is Student's test of mean(a-b) = 0 over pairs: t, its two-sided p, and the interval of the mean difference.
-// With fewer than two pairs, or no variation, p is NaN.
+// With fewer than two pairs, or no variation, all are NaN.
 func PairedT(a, b []float64, level float64) (t, p float64, ci Interval) {
 	if len(a) != len(b) {
 		panic("stats: PairedT: length mismatch")
@@ -142,6 +166,9 @@ func PairedT(a, b []float64, level float64) (t, p float64, ci Interval) {
 		d[i] = a[i] - b[i]
 	}
 	m := MeanOf(d)
+	if !(m.SE > 0) {
+		return math.NaN(), math.NaN(), Interval{math.NaN(), math.NaN()}
+	}
 	dist := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(len(d) - 1)}
 	t = m.Value / m.SE
 	half := dist.Quantile(0.5+level/2) * m.SE

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"testing"
@@ -97,6 +98,33 @@ func TestAgainstReference(t *testing.T) {
 				near(t, "repeated", Repeated(texts[i], n), want.(float64), 1e-12)
 			}
 		}
+	}
+}
+
+// One pair, and pairs that do not vary, leave nothing to test.
+func TestPairedTNeedsVariation(t *testing.T) {
+	for _, a := range [][]float64{nil, {1}, {1, 2, 3}} {
+		tt, p, ci := PairedT(a, make([]float64, len(a)), 0.95)
+		if len(a) < 2 && !(math.IsNaN(tt) && math.IsNaN(p) && math.IsNaN(ci.Low) && math.IsNaN(ci.High)) {
+			t.Errorf("%v: t %g, p %g, interval %v", a, tt, p, ci)
+		}
+		if len(a) == 3 && math.IsNaN(p) {
+			t.Errorf("%v: p is NaN", a)
+		}
+	}
+	if _, p, _ := PairedT([]float64{2, 3}, []float64{1, 2}, 0.95); !math.IsNaN(p) {
+		t.Errorf("differences that are all 1: p %g", p)
+	}
+}
+
+func TestNumberIsNullWhereItIsNone(t *testing.T) {
+	text, err := json.Marshal([]Number{1.5, Number(math.NaN()), Number(math.Inf(1))})
+	if err != nil || string(text) != "[1.5,null,null]" {
+		t.Fatalf("%s, %v", text, err)
+	}
+	var back []Number
+	if err := json.Unmarshal(text, &back); err != nil || back[0] != 1.5 || !math.IsNaN(float64(back[1])) {
+		t.Errorf("%v, %v", back, err)
 	}
 }
 
