@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -67,22 +68,28 @@ type trainer struct {
 	state state
 }
 
+// Result is how a training ended.
+type Result struct {
+	Steps int      // optimizer steps done
+	Held  Accuracy // on the held-out pairs
+}
+
 // Train runs the stage's loop and leaves the result in in.Adapter. The caller has begun st and finishes it. When ctx ends, a
 // checkpoint is written and ctx's error returned: the same call goes on from there.
-func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Accuracy, error) {
+func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Result, error) {
 	t, err := newTrainer(c, in, st)
 	if err != nil {
-		return Accuracy{}, err
+		return Result{}, err
 	}
 	if err := t.resume(); err != nil {
-		return Accuracy{}, err
+		return Result{}, err
 	}
 	if err := t.settle(ctx); err != nil { // what an interruption left undone
-		return Accuracy{}, err
+		return Result{}, err
 	}
 	for t.state.Step < t.plan.steps {
 		if ctx.Err() != nil {
-			return Accuracy{}, t.leave(ctx)
+			return Result{}, t.leave(ctx)
 		}
 		start := time.Now()
 		k := t.state.Step
@@ -95,7 +102,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Accuracy, e
 		lr := t.rates.LR(k)
 		if math.IsNaN(s.loss+norm) || math.IsInf(s.loss+norm, 0) {
 			if err := t.skip(k, pairs, s.loss, norm); err != nil {
-				return Accuracy{}, err
+				return Result{}, err
 			}
 		} else {
 			// 5. Move.
@@ -106,14 +113,15 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Accuracy, e
 		t.state.Step, t.state.Tokens = k+1, t.state.Tokens+int64(s.tokens)
 		// 6. Log.
 		if err := t.log(s, norm, lr, time.Since(start)); err != nil {
-			return Accuracy{}, err
+			return Result{}, err
 		}
 		// 7. and 8. Measure and checkpoint where it is time.
 		if err := t.settle(ctx); err != nil {
-			return Accuracy{}, err
+			return Result{}, err
 		}
 	}
-	return Measure(ctx, in.Model, in.Adapter, in.Held, c.MicroTokens)
+	held, err := Measure(ctx, in.Model, in.Adapter, in.Held, c.MicroTokens)
+	return Result{Steps: t.state.Step, Held: held}, err
 }
 
 func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
@@ -172,19 +180,20 @@ func (t *trainer) leave(ctx context.Context) error {
 func (t *trainer) skip(k int, pairs []Pair, loss, norm float64) error {
 	t.state.NonFinite++
 	t.state.InRow++
-	path := t.st.Path("nonfinite", fmt.Sprintf("step-%08d.json", k+1))
+	name := filepath.Join("nonfinite", fmt.Sprintf("step-%08d.json", k+1))
 	text, err := json.Marshal(map[string]any{"step": k + 1, "loss": fmt.Sprint(loss), "grad_norm": fmt.Sprint(norm), "pairs": pairs})
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	err = t.st.WriteFile(name, func(w io.Writer) error {
+		_, err := w.Write(text)
 		return err
-	}
-	if err := os.WriteFile(path, text, 0o644); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if t.state.InRow >= maxNonFinite {
-		return fmt.Errorf("step %d: loss %g, gradient norm %g: not finite %d times in a row; lower reward.lr, or look at the dumps in %s", k+1, loss, norm, t.state.InRow, filepath.Dir(path))
+		return fmt.Errorf("step %d: loss %g, gradient norm %g: not finite %d times in a row; lower reward.lr, or look at the dumps in %s", k+1, loss, norm, t.state.InRow, t.st.Path("nonfinite"))
 	}
 	return nil
 }

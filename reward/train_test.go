@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,7 +92,7 @@ func (s *stopper) Step(_, _ int, _ string) {
 	}
 }
 
-func attempt(ctx context.Context, c Config, in Inputs, st *run.Stage) (a Accuracy, err error) {
+func attempt(ctx context.Context, c Config, in Inputs, st *run.Stage) (a Result, err error) {
 	defer func() {
 		if r := recover(); r == errKilled {
 			err = errKilled
@@ -103,7 +104,7 @@ func attempt(ctx context.Context, c Config, in Inputs, st *run.Stage) (a Accurac
 }
 
 // trainThrough trains in root, interrupted (every > 0) or killed once (every < 0) after that many steps.
-func trainThrough(t *testing.T, m *model.Model, pairs []Pair, root string, every int) (*peft.Adapter, Accuracy) {
+func trainThrough(t *testing.T, m *model.Model, c Config, pairs []Pair, root string, every int) (*peft.Adapter, Result) {
 	t.Helper()
 	for {
 		d, err := run.Open(root, "test")
@@ -117,8 +118,11 @@ func trainThrough(t *testing.T, m *model.Model, pairs []Pair, root string, every
 		a := newAdapter(t, m)
 		ctx, stop := context.WithCancel(context.Background())
 		in := Inputs{Model: m, Adapter: a, Train: pairs[:36], Held: pairs[36:], Seed: 1, Progress: &stopper{after: every, stop: stop}}
-		acc, err := attempt(ctx, testConfig(), in, st)
+		acc, err := attempt(ctx, c, in, st)
 		stop()
+		if err == nil {
+			err = st.Finish(acc.Steps, nil)
+		}
 		d.Close()
 		switch err {
 		case nil:
@@ -132,26 +136,58 @@ func trainThrough(t *testing.T, m *model.Model, pairs []Pair, root string, every
 	}
 }
 
+// Interrupted or killed at any step, also where no scheduled checkpoint follows: every file but the timing has the same bytes.
 func TestInterruptedRunsEndInTheSameBytes(t *testing.T) {
 	m := openModel(t)
 	pairs := invent(48, m.Vocab)
-	whole := t.TempDir()
-	want, acc := trainThrough(t, m, pairs, whole, 0)
-	if acc.N == 0 || acc.N == 12 {
-		t.Fatalf("%d of 12 held-out pairs counted: ties must not be", acc.N)
-	}
-	for _, every := range []int{1, 2, 3, -3, -5} {
-		parts := t.TempDir()
-		got, again := trainThrough(t, m, pairs, parts, every)
-		if !slices.Equal(want.Values, got.Values) || acc.Accuracy != again.Accuracy {
-			t.Errorf("interrupted at %d: other parameters or accuracy", every)
+	for _, saveEvery := range []int{2, 4, 100} { // of 6 steps
+		c := testConfig()
+		c.SaveEvery, c.EvalEvery = saveEvery, 4
+		whole := t.TempDir()
+		want, done := trainThrough(t, m, c, pairs, whole, 0)
+		if done.Held.N == 0 || done.Held.N == 12 || done.Steps != 6 {
+			t.Fatalf("%d of 12 held-out pairs counted after %d steps: ties must not be", done.Held.N, done.Steps)
 		}
-		for _, f := range []string{"metrics.jsonl", "state/step-00000006/model.values", "state/step-00000006/reward.json", "state/step-00000006/checkpoint.json", "events.out.tfevents.0.plumb"} {
-			a, err1 := os.ReadFile(filepath.Join(whole, "test", "reward", f))
-			b, err2 := os.ReadFile(filepath.Join(parts, "test", "reward", f))
-			if err1 != nil || err2 != nil || string(a) != string(b) {
-				t.Errorf("interrupted at %d: %s differs (%v, %v)", every, f, err1, err2)
+		for _, every := range []int{1, 2, 3, 5, -3, -5} {
+			parts := t.TempDir()
+			got, again := trainThrough(t, m, c, pairs, parts, every)
+			if !slices.Equal(want.Values, got.Values) || done.Held.Accuracy != again.Held.Accuracy || done.Steps != again.Steps {
+				t.Errorf("saved every %d steps, interrupted at %d: other parameters, accuracy or steps", saveEvery, every)
 			}
+			sameFiles(t, filepath.Join(whole, "test", "reward"), filepath.Join(parts, "test", "reward"))
+		}
+	}
+}
+
+var timing = regexp.MustCompile(`(?s)"timing": \{.*?\}`)
+
+func sameFiles(t *testing.T, a, b string) {
+	t.Helper()
+	list := func(root string) map[string]string {
+		out := map[string]string{}
+		err := filepath.Walk(root, func(path string, info os.FileInfo, err error) error {
+			if err != nil || info.IsDir() || info.Name() == "timing.jsonl" {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			rel, _ := filepath.Rel(root, path)
+			out[rel] = timing.ReplaceAllString(string(text), "")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	x, y := list(a), list(b)
+	for name := range x {
+		if y[name] != x[name] {
+			t.Errorf("%s differs", name)
+		}
+	}
+	for name := range y {
+		if _, ok := x[name]; !ok {
+			t.Errorf("%s is there, the undisturbed run has none", name)
 		}
 	}
 }
@@ -185,8 +221,8 @@ func TestLearnsWhatSeparatesThePairs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !(after.Accuracy > 0.9 && after.Interval.Low > before.Accuracy) {
-		t.Errorf("accuracy %.3f before, %.3f after on pairs that one token separates", before.Accuracy, after.Accuracy)
+	if !(after.Held.Accuracy > 0.9 && after.Held.Interval.Low > before.Accuracy) {
+		t.Errorf("accuracy %.3f before, %.3f after on pairs that one token separates", before.Accuracy, after.Held.Accuracy)
 	}
 	// Saved and loaded, the head scores the same bits; a head that is lost is noticed.
 	scorer := &Scorer{Model: m, Adapter: a, Scale: Scale{2, 0.5}, MicroTokens: 64}

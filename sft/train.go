@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -177,19 +178,20 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 func (t *trainer) skip(k int, rows []Row, loss, norm float64) error {
 	t.state.NonFinite++
 	t.state.InRow++
-	path := t.st.Path("nonfinite", fmt.Sprintf("step-%08d.json", k+1))
+	name := filepath.Join("nonfinite", fmt.Sprintf("step-%08d.json", k+1))
 	text, err := json.Marshal(map[string]any{"step": k + 1, "loss": fmt.Sprint(loss), "grad_norm": fmt.Sprint(norm), "rows": rows})
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	err = t.st.WriteFile(name, func(w io.Writer) error {
+		_, err := w.Write(text)
 		return err
-	}
-	if err := os.WriteFile(path, text, 0o644); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if t.state.InRow >= maxNonFinite {
-		return fmt.Errorf("step %d: loss %g, gradient norm %g: not finite %d times in a row; lower sft.lr, or look at the dumps in %s", k+1, loss, norm, t.state.InRow, filepath.Dir(path))
+		return fmt.Errorf("step %d: loss %g, gradient norm %g: not finite %d times in a row; lower sft.lr, or look at the dumps in %s", k+1, loss, norm, t.state.InRow, t.st.Path("nonfinite"))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -161,11 +162,12 @@ func oneStep(t *testing.T, tr *trainer, k int) (loss, norm float64) {
 	return s.loss, norm
 }
 
-// Interrupted after any step and gone on in another process: the same bytes in every file but the timing.
+// Interrupted after any step and gone on in another process, also where no scheduled checkpoint follows: the same bytes in
+// every file but the timing.
 func TestInterruptedRunsEndInTheSameBytes(t *testing.T) {
 	m := openModel(t)
 	rows := invent(20, m.Vocab)
-	train := func(root string, stopAfter int) (*peft.Adapter, Summary) {
+	train := func(c Config, root string, stopAfter int) (*peft.Adapter, Summary) {
 		for {
 			a := newAdapter(t, m)
 			d, err := run.Open(root, "test")
@@ -179,9 +181,12 @@ func TestInterruptedRunsEndInTheSameBytes(t *testing.T) {
 			ctx, stop := context.WithCancel(context.Background())
 			p := &stopper{after: stopAfter, stop: stop}
 			s, err := attempt(func() (Summary, error) {
-				return Train(ctx, testConfig(), Inputs{Model: m, Adapter: a, Train: rows[:16], Held: rows[16:], Seed: 1, Progress: p}, st)
+				return Train(ctx, c, Inputs{Model: m, Adapter: a, Train: rows[:16], Held: rows[16:], Seed: 1, Progress: p}, st)
 			})
 			stop()
+			if err == nil {
+				err = st.Finish(s.Steps, nil)
+			}
 			d.Close()
 			if err == errKilled {
 				stopAfter = 0
@@ -195,18 +200,22 @@ func TestInterruptedRunsEndInTheSameBytes(t *testing.T) {
 			}
 		}
 	}
-	whole := t.TempDir()
-	want, ws := train(whole, 0)
-	if ws.Steps != 8 || ws.BestStep == 0 || ws.Tokens == 0 {
-		t.Fatalf("undisturbed: %+v", ws)
-	}
-	for _, every := range []int{1, 2, 3, 5, -3, -4, -7} {
-		parts := t.TempDir()
-		got, gs := train(parts, every)
-		if !slices.Equal(want.Values, got.Values) || ws != gs {
-			t.Errorf("interrupted every %d steps: other parameters or summary (%+v, undisturbed %+v)", every, gs, ws)
+	for _, saveEvery := range []int{2, 5, 100} { // of 8 steps, measured every 3
+		c := testConfig()
+		c.SaveEvery = saveEvery
+		whole := t.TempDir()
+		want, ws := train(c, whole, 0)
+		if ws.Steps != 8 || ws.BestStep == 0 || ws.Tokens == 0 {
+			t.Fatalf("undisturbed: %+v", ws)
 		}
-		sameFiles(t, filepath.Join(whole, "test", "sft"), filepath.Join(parts, "test", "sft"))
+		for _, every := range []int{1, 2, 3, 5, 7, -3, -4, -7} {
+			parts := t.TempDir()
+			got, gs := train(c, parts, every)
+			if !slices.Equal(want.Values, got.Values) || ws != gs {
+				t.Errorf("saved every %d steps, interrupted every %d: other parameters or summary (%+v, undisturbed %+v)", saveEvery, every, gs, ws)
+			}
+			sameFiles(t, filepath.Join(whole, "test", "sft"), filepath.Join(parts, "test", "sft"))
+		}
 	}
 }
 
@@ -240,17 +249,19 @@ func (s *stopper) Step(_, _ int, _ string) {
 	}
 }
 
+var timing = regexp.MustCompile(`(?s)"timing": \{.*?\}`)
+
 func sameFiles(t *testing.T, a, b string) {
 	t.Helper()
 	list := func(root string) map[string]string {
 		out := map[string]string{}
 		err := filepath.Walk(root, func(path string, info os.FileInfo, err error) error {
-			if err != nil || info.IsDir() || info.Name() == "timing.jsonl" || info.Name() == "run.json" {
+			if err != nil || info.IsDir() || info.Name() == "timing.jsonl" {
 				return err
 			}
 			text, err := os.ReadFile(path)
 			rel, _ := filepath.Rel(root, path)
-			out[rel] = string(text)
+			out[rel] = timing.ReplaceAllString(string(text), "")
 			return err
 		})
 		if err != nil {

@@ -189,10 +189,11 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 		}
 	}
 	p.note("reward: %d pairs to train on, %d held out; %d parameters are trained", len(in.Train), len(in.Held), adapter.Trainable())
-	accuracy, err := reward.Train(ctx, c, in, s)
+	done, err := reward.Train(ctx, c, in, s)
 	if err != nil {
 		return stageResult{}, err
 	}
+	accuracy := done.Held
 	scorer := &reward.Scorer{Model: base.Model, Adapter: adapter, Scale: reward.Scale{Gain: 1}, MicroTokens: c.MicroTokens}
 	if c.Normalise.Samples > 0 {
 		if scorer.Scale, err = p.normalise(ctx, c, base, enc, policy, scorer, prompts); err != nil {
@@ -209,10 +210,9 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 	if err := writeHeld(s, in.Held, accuracy, scorer.Scale); err != nil {
 		return stageResult{}, err
 	}
-	step, _, _ := s.Latest()
 	p.note("reward: %s; gain %.4g, bias %.4g", accuracy, scorer.Scale.Gain, scorer.Scale.Bias)
 	results := append(rewardResults(accuracy), run.KV{Key: "gain", Value: scorer.Scale.Gain}, run.KV{Key: "bias", Value: scorer.Scale.Bias})
-	return stageResult{step: step, results: results, outputs: []string{reward.AdapterDir, heldFile}}, nil
+	return stageResult{step: done.Steps, results: results, outputs: []string{reward.AdapterDir, heldFile}}, nil
 }
 
 // writeHeld keeps the held-out pairs with their scores: for calibration, and to look at what the model gets wrong.

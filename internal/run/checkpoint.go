@@ -23,7 +23,7 @@ const (
 type checkpointManifest struct {
 	Step int `json:"step"`
 	// Extra marks a checkpoint off the schedule (a signal came). The next one
-	// on schedule removes it, so that an interrupted run ends with the same
+	// on schedule removes it, or the stage's end, so that an interrupted run ends with the same
 	// folders as an undisturbed one.
 	Extra            bool             `json:"extra"`
 	NonFiniteMetrics int              `json:"nonfinite_metrics"`
@@ -105,7 +105,7 @@ func (s *Stage) checkpoint(step int, extra bool, write func(dir string) error) e
 		return err
 	}
 	s.latest, s.latestOK = step, true
-	return s.prune()
+	return s.prune(false)
 }
 
 // Latest is the checkpoint to go on from: its step and folder. ok is false
@@ -205,8 +205,8 @@ func (s *Stage) findLatest() (notes []string, err error) {
 }
 
 // prune removes what is older than the last Keep on schedule, except pins. One
-// off the schedule stays only while it is the newest of all.
-func (s *Stage) prune() error {
+// off the schedule stays only while it is the newest of all and the stage is not finished.
+func (s *Stage) prune(finished bool) error {
 	steps, err := s.steps()
 	if err != nil {
 		return err
@@ -216,7 +216,7 @@ func (s *Stage) prune() error {
 		step := steps[i]
 		keep := s.pinned[step]
 		if s.isExtra(step) {
-			keep = keep || i == len(steps)-1
+			keep = !finished && (keep || i == len(steps)-1)
 		} else if kept < s.keep {
 			keep = true
 			kept++

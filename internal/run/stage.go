@@ -264,7 +264,7 @@ func (s *Stage) Finish(step int, results []KV, outputs ...string) error {
 	m.State, m.Step, m.Results, m.NonFiniteMetrics = Finished, step, results, s.nonFinite
 	s.stopClock(&m.Timing)
 	m.Timing.Finished = time.Now().UTC().Format(stampFormat)
-	if err := s.prune(); err != nil {
+	if err := s.prune(true); err != nil {
 		return err
 	}
 	if err := writeManifest(s.path, m); err != nil {
