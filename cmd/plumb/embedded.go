@@ -36,8 +36,8 @@ const (
 // embeddedRecords makes the records of an embedded data set, as JSONL.
 func embeddedRecords(ref string) ([]byte, error) {
 	var records []any
-	prompts := func(start, n int) {
-		for _, p := range tales.Prompts(start, n, talesSeed) {
+	prompts := func(list []string) {
+		for _, p := range list {
 			records = append(records, map[string]any{"prompt": []message{{"user", p}}})
 		}
 	}
@@ -50,12 +50,18 @@ func embeddedRecords(ref string) ([]byte, error) {
 		for _, d := range tales.Demonstrations(talesExamples, talesSeed) {
 			records = append(records, map[string]any{"messages": []message{{"user", d.Prompt}, {"assistant", d.Completion}}})
 		}
+	case embeddedPrefix + "tales/pairs":
+		pairs, err := talesComparisons()
+		if err != nil {
+			return nil, err
+		}
+		records = pairs
 	case embeddedPrefix + "tales/prompts":
-		prompts(0, talesPrompts)
+		prompts(tales.Prompts(0, talesPrompts, talesSeed))
 	case embeddedPrefix + "tales/held":
-		prompts(talesPrompts, talesHeld)
+		prompts(talesHeldOut())
 	default:
-		return nil, fmt.Errorf("no embedded data are called %q; there are embedded:tales/demonstrations, /prompts, /held and /corpus", ref)
+		return nil, fmt.Errorf("no embedded data are called %q; there are embedded:tales/demonstrations, /pairs, /prompts, /held and /corpus", ref)
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -66,6 +72,52 @@ func embeddedRecords(ref string) ([]byte, error) {
 		}
 	}
 	return b.Bytes(), nil
+}
+
+// talesHeldOut are prompts that are in no other embedded data set.
+func talesHeldOut() []string {
+	seen := map[string]bool{}
+	for _, p := range tales.Prompts(0, talesPrompts, talesSeed) {
+		seen[p] = true
+	}
+	for _, d := range tales.Demonstrations(talesExamples, talesSeed) {
+		seen[d.Prompt] = true
+	}
+	for _, p := range tales.Pairs(talesExamples, talesSeed) {
+		seen[p.Prompt] = true
+	}
+	var out []string
+	for start := talesPrompts; len(out) < talesHeld; start++ {
+		if p := tales.Prompts(start, 1, talesSeed)[0]; !seen[p] {
+			seen[p] = true
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// talesComparisons are pairs of tales by the authors of the demonstrations, judged by the simulated labeler; ties are left out.
+func talesComparisons() ([]any, error) {
+	margins := []float64{0, 0, 1. / 3, 2. / 3, 1} // by strength, slightly to much
+	var out []any
+	for i, p := range tales.Pairs(talesExamples, talesSeed) {
+		q, err := tales.ParseRequest(p.Prompt)
+		if err != nil {
+			return nil, err
+		}
+		l := tales.LabelPair(q, p.A, p.B, talesSeed, uint64(i))
+		if l == 0 {
+			continue
+		}
+		chosen, rejected := p.A, p.B
+		if l < 0 {
+			l, chosen, rejected = -l, p.B, p.A
+		}
+		out = append(out, map[string]any{
+			"prompt": []message{{"user", p.Prompt}}, "chosen": []message{{"assistant", chosen}}, "rejected": []message{{"assistant", rejected}}, "margin": margins[l],
+		})
+	}
+	return out, nil
 }
 
 type message struct {
