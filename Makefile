@@ -3,6 +3,12 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 TOOLCHAIN := .cache/toolchain.mk
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
+# A C compiler that came after the setup is used.
+ifneq ($(shell grep -s 'CGO := 0' $(TOOLCHAIN)),)
+ifneq ($(shell command -v cc || command -v gcc || command -v clang),)
+$(shell rm -f $(TOOLCHAIN))
+endif
+endif
 include $(TOOLCHAIN)
 endif
 export CGO_ENABLED := $(CGO)

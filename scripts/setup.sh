@@ -15,7 +15,7 @@ apt_as_root() { command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; }
 
 apt_install() {
 	say "installing $* with apt-get"
-	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >&2
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null
 }
 
 c_works() {
