@@ -45,7 +45,7 @@ type Inputs struct {
 	Proxies       []Scorer // shown beside the judge
 	Optimised     []string // hashes of the scorers PPO optimised
 	StopIDs       []int32
-	Decode        func(ids []int32) string // without special tokens
+	Decode        func(prompt, ids []int32) string // what ids add to the prompt's text, without special tokens
 	Seed          uint64
 	Progress      Progress
 }
@@ -173,7 +173,7 @@ func (e *evaluation) answers(ctx context.Context, p Policy) ([]Answer, error) {
 		return nil, fmt.Errorf("generate answers of %s: %w", p.Name, err)
 	}
 	for i, c := range cs {
-		out[i].IDs, out[i].Stop, out[i].Text = c.IDs, c.Stop, e.in.Decode(c.IDs)
+		out[i].IDs, out[i].Stop, out[i].Text = c.IDs, c.Stop, e.in.Decode(out[i].PromptIDs, c.IDs)
 	}
 	return out, nil
 }

@@ -81,7 +81,7 @@ func testInputs(t *testing.T, m *model.Model) (Config, Inputs) {
 	in := Inputs{
 		Model: m, Before: Policy{"base", nil}, After: Policy{"tuned", a}, StopIDs: []int32{2}, Seed: 7,
 		Judge: Scorer{Name: "length", Judge: lengthJudge{}}, Proxies: []Scorer{{Name: "again", Hash: "proxy", Judge: lengthJudge{}}},
-		Decode: func(ids []int32) string { return strings.Trim(fmt.Sprint(ids), "[]") },
+		Decode: func(_, ids []int32) string { return strings.Trim(fmt.Sprint(ids), "[]") },
 	}
 	for i := range 6 {
 		in.Prompts = append(in.Prompts, Prompt{Text: fmt.Sprint("prompt ", i), IDs: []int32{int32(3 + i), 9}})

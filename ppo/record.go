@@ -55,14 +55,14 @@ func numbers(x []float64) []number {
 }
 
 // line is the record of trajectory i.
-func (tr *Trajectories) line(i, update int, text func([]int32) string) record {
+func (tr *Trajectories) line(i, update int, text func(prompt, response []int32) string) record {
 	a, b := tr.Starts.Row(i)
 	kl := 0.0
 	for _, x := range tr.KL[a:b] {
 		kl += x
 	}
 	return record{
-		Update: update, Episode: tr.Episodes[i], Prompt: tr.texts[i], Completion: text(tr.Responses[i]),
+		Update: update, Episode: tr.Episodes[i], Prompt: tr.texts[i], Completion: text(tr.Prompts[i], tr.Responses[i]),
 		PromptIDs: tr.Prompts[i], IDs: tr.Responses[i], Ended: tr.Ended[i],
 		RawScore: number(tr.RawScores[i]), Score: number(tr.Scores[i]), KL: number(kl), KLCoef: number(tr.KLCoef),
 		Logps: numbers(tr.OldLogp[a:b]), RefLogps: numbers(tr.RefLogp[a:b]), Values: numbers(tr.OldValues[a:b]), Advantages: numbers(tr.Advantages[a:b]),
@@ -70,7 +70,7 @@ func (tr *Trajectories) line(i, update int, text func([]int32) string) record {
 }
 
 // appendRollouts adds an update's responses to rollouts/ as one frame. The bytes depend on nothing but the responses.
-func appendRollouts(s *run.Stage, tr *Trajectories, update int, text func([]int32) string) error {
+func appendRollouts(s *run.Stage, tr *Trajectories, update int, text func(prompt, response []int32) string) error {
 	var lines bytes.Buffer
 	enc := json.NewEncoder(&lines)
 	enc.SetEscapeHTML(false)
@@ -93,7 +93,7 @@ func appendRollouts(s *run.Stage, tr *Trajectories, update int, text func([]int3
 }
 
 // dumpStep writes what a skipped minibatch was made of, to be looked at.
-func dumpStep(s *run.Stage, st *step, update int, seed uint64, text func([]int32) string) error {
+func dumpStep(s *run.Stage, st *step, update int, seed uint64, text func(prompt, response []int32) string) error {
 	name := fmt.Sprintf("nonfinite/update-%06d-epoch-%02d-minibatch-%02d.json", update, st.epoch, st.minibatch)
 	return s.WriteFile(name, func(w io.Writer) error {
 		dump := struct {

@@ -83,7 +83,7 @@ func toy(t testing.TB, options ...func(*Inputs, *Config)) (Inputs, Config) {
 	reward.AddScoreHead(32, 2, 0.2)
 	in := Inputs{
 		Model: m, Policy: sft.Clone(), Reference: sft.Clone().Freeze(), Critic: reward, Scorer: countScorer{},
-		StopIDs: []int32{stopID}, Text: func(ids []int32) string { return string(rune('a' + ids[0])) }, Seed: 11, Base: "toy",
+		StopIDs: []int32{stopID}, Text: func(_, ids []int32) string { return string(rune('a' + ids[0])) }, Seed: 11, Base: "toy",
 	}
 	for i := range 6 {
 		in.Prompts = append(in.Prompts, Prompt{IDs: []int32{int32(1 + i), int32(20 - i), stopID, int32(5 + 2*i)}[:2+i%3], Text: "p"})

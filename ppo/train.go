@@ -31,7 +31,7 @@ type Inputs struct {
 	Scorer                 Scorer
 	Prompts                []Prompt
 	StopIDs                []int32                  // what ends a response
-	Text                   func(ids []int32) string // ids to text, for the record
+	Text                   func(prompt, response []int32) string // what a response adds to its prompt's text, for the record
 	Seed                   uint64
 	Base                   string   // base_model_name_or_path of the adapters that are saved
 	Progress               Progress // nil shows nothing
@@ -66,7 +66,7 @@ func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (Result, erro
 		return Result{}, err
 	}
 	if in.Text == nil {
-		in.Text = func([]int32) string { return "" }
+		in.Text = func(_, _ []int32) string { return "" }
 	}
 	l := newLearner(in, c)
 	st := newState(c, s.Manifest())

@@ -191,6 +191,11 @@ func (c *conversation) say(ctx context.Context, text string) error {
 	}
 	opt := c.opt
 	stream := c.l.Tokenizer.NewStream(true)
+	if c.l.Template == nil { // The text goes on: what begins it depends on what is there.
+		for _, id := range ids {
+			stream.Next(id)
+		}
+	}
 	opt.Token = func(_ int, id int32, _ float32) { io.WriteString(c.out, stream.Next(id)) }
 	done, err := rollout.Generate(ctx, c.l.Model, c.l.Adapter, []rollout.Request{{Prompt: ids, Episode: c.draws}}, opt)
 	c.draws++

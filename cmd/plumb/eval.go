@@ -188,7 +188,7 @@ func (p *pipeline) evalTexts(base *loaded, in *eval.Inputs, c eval.Config, promp
 		in.Prompts = append(in.Prompts, eval.Prompt{Text: promptText(x.Prompt.Prompt), IDs: x.IDs})
 	}
 	in.StopIDs = enc.StopIDs()
-	in.Decode = func(ids []int32) string { return base.Tokenizer.Decode(ids, true) }
+	in.Decode = func(prompt, ids []int32) string { return base.Tokenizer.DecodeAfter(prompt, ids, true) }
 	if held == "" {
 		return nil
 	}

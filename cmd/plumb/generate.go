@@ -117,9 +117,10 @@ assistant is continued. With --chat a prompt is a user's message.`,
 // batch completes some records; on an error, those before it.
 func (g *generation) batch(ctx context.Context, batch []*record) ([]*record, error) {
 	var reqs []rollout.Request
+	var asked []dataset.Prompt
 	var bad error
 	for i, r := range batch {
-		ids, err := g.l.prompt(r, g.text)
+		q, ids, err := g.l.prompt(r, g.text)
 		if err == nil {
 			err = g.l.Model.Check(ids)
 		}
@@ -134,6 +135,7 @@ func (g *generation) batch(ctx context.Context, batch []*record) ([]*record, err
 			reqs = append(reqs, rollout.Request{Prompt: ids, Episode: g.episode, Sample: uint64(k)})
 		}
 		g.episode++
+		asked = append(asked, q)
 	}
 	opt := g.opt
 	opt.Token = func(int, int32, float32) {
@@ -149,7 +151,11 @@ func (g *generation) batch(ctx context.Context, batch []*record) ([]*record, err
 		r := batch[i/g.samples].clone()
 		r.set("completion", json.RawMessage("null"))
 		if g.l.Tokenizer != nil {
-			r.setString("completion", g.l.Tokenizer.Decode(c.IDs, true))
+			text, err := g.l.answer(asked[i/g.samples], reqs[i].Prompt, c.IDs, g.text)
+			if err != nil {
+				return nil, err
+			}
+			r.setString("completion", text)
 		}
 		r.setIDs("completion_ids", c.IDs)
 		r.setFloats("logprobs", c.LogProbs)
@@ -162,42 +168,54 @@ func (g *generation) batch(ctx context.Context, batch []*record) ([]*record, err
 	return out, bad
 }
 
-// prompt gives the ids that a completion of a record starts from.
-func (l *loaded) prompt(r *record, o textOptions) ([]int32, error) {
+// prompt gives what a record asks, and the ids that a completion of it starts from.
+func (l *loaded) prompt(r *record, o textOptions) (p dataset.Prompt, ids []int32, err error) {
 	if r.has("ids") {
-		var ids []int32
-		err := r.decode("ids", &ids)
-		return ids, err
+		err = r.decode("ids", &ids)
+		return p, ids, err
 	}
-	var p dataset.Prompt
 	switch {
 	case r.has("messages"):
 		messages, err := r.messages()
 		if err != nil {
-			return nil, err
+			return p, nil, err
 		}
 		p.Prompt.Messages = messages
 	case r.has("prompt"):
 		var text string
 		if err := r.decode("prompt", &text); err != nil {
-			return nil, err
+			return p, nil, err
 		}
 		p.Prompt.Text = text
 		if o.chat {
 			p.Prompt = dataset.Passage{Messages: []chat.Message{{Role: "user", Content: text}}}
 		}
 	default:
-		return nil, fmt.Errorf(`want a field "ids", "messages" or "prompt"`)
+		return p, nil, fmt.Errorf(`want a field "ids", "messages" or "prompt"`)
 	}
 	if o.noSpecial && !p.Prompt.IsChat() {
 		if err := l.needTokenizer(); err != nil {
-			return nil, err
+			return p, nil, err
 		}
-		return l.encode(p.Prompt.Text, false)
+		ids, err = l.encode(p.Prompt.Text, false)
+		return p, ids, err
 	}
 	enc, err := l.encoder()
 	if err != nil {
-		return nil, err
+		return p, nil, err
 	}
-	return enc.Prompt(p)
+	ids, err = enc.Prompt(p)
+	return p, ids, err
+}
+
+// answer is the text of ids that were sampled behind a prompt's.
+func (l *loaded) answer(p dataset.Prompt, prompt, ids []int32, o textOptions) (string, error) {
+	if p.Prompt.Empty() || o.noSpecial && !p.Prompt.IsChat() {
+		return l.Tokenizer.DecodeAfter(prompt, ids, true), nil
+	}
+	enc, err := l.encoder()
+	if err != nil {
+		return "", err
+	}
+	return enc.Answer(p, prompt, ids), nil
 }

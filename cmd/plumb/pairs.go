@@ -96,6 +96,9 @@ func (p *pipeline) pairsStage(ctx context.Context) (stageJob, error) {
 	if err != nil {
 		return stageJob{}, fmt.Errorf("pairs.prompts: %w", err)
 	}
+	for i, enc := range encoders {
+		policies[i].Text = func(q pairs.Prompt, ids []int32) string { return enc.Answer(read[q.Number], q.IDs[i], ids) }
+	}
 	return stageJob{m, func(ctx context.Context, s *run.Stage) (stageResult, error) {
 		return p.samplePairs(ctx, s, c, policies, prompts, shown)
 	}}, nil

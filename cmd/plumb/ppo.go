@@ -65,7 +65,7 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 		p.sayCounts("ppo.prompts", counts)
 		in := ppo.Inputs{
 			Model: base.Model, Policy: policy, StopIDs: enc.StopIDs(), Seed: p.recipe.Seed, Base: base.Base.Name, Progress: p.progress,
-			Text: func(ids []int32) string { return base.Tokenizer.Decode(ids, false) },
+			Text: func(prompt, response []int32) string { return base.Tokenizer.DecodeAfter(prompt, response, false) },
 		}
 		for _, x := range encoded {
 			in.Prompts = append(in.Prompts, ppo.Prompt{IDs: x.IDs, Text: base.Tokenizer.Decode(x.IDs, false)})

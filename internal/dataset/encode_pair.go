@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"plumb/internal/chat"
 )
@@ -96,6 +97,33 @@ func (e *Encoder) Prompt(p Prompt) ([]int32, error) {
 		return nil, fmt.Errorf("%s: the prompt is empty", p.Origin)
 	}
 	return ids, nil
+}
+
+// Answer is the text of ids that were sampled behind the ids of a prompt: the one that Comparison and Demonstration make
+// these ids of, where the tokenizer writes them at all. Special tokens are left out.
+func (e *Encoder) Answer(p Prompt, prompt, ids []int32) string {
+	text := e.tok.DecodeAfter(prompt, ids, true)
+	bare, spaced := strings.CutPrefix(text, " ")
+	if !spaced {
+		return text
+	}
+	// The template may put this space before an answer itself, or the tokenizer behind a special token.
+	want := slices.Concat(prompt, ids)
+	same := func(answer string) int {
+		said := Passage{Text: answer}
+		if p.Prompt.IsChat() {
+			said = Passage{Messages: []chat.Message{{Role: assistant, Content: answer}}}
+		}
+		_, x, err := e.continuation(p.Prompt, said)
+		if err != nil {
+			return 0
+		}
+		return samePrefix(x.ids, want)
+	}
+	if a, b := same(bare), same(text); a > b || a == b && p.Prompt.IsChat() {
+		return bare
+	}
+	return text
 }
 
 func (e *Encoder) promptOf(p Prompt) ([]int32, error) {

@@ -607,3 +607,67 @@ func TestRecordsThatDoNotFitTheModel(t *testing.T) {
 		}
 	}
 }
+
+// An answer's text goes back to the ids that were sampled, in a text and under templates that put a space before an answer
+// themselves, leave it to the answer, or strip it.
+func TestAnswerGoesBackToTheIDs(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(golden.Shared(t, "tokenizers/llama2-hf"), "tokenizer.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := tokenizer.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const loop = "{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}{% else %}{{ ANSWER }}{% endif %}{% endfor %}"
+	for _, c := range []struct{ name, answer, text string }{
+		{"behind a special token", "", "big dogs"},
+		{"the template's space", "' ' + m['content'] + eos_token", "big dogs"},
+		{"the answer's space", "m['content'] + eos_token", " big dogs"},
+		{"stripped", "' ' + m['content'] | trim + eos_token", "big dogs"},
+		{"no template", "", " big dogs"},
+	} {
+		p := Prompt{Prompt: Passage{Text: "I like"}}
+		if c.name == "behind a special token" {
+			p.Prompt.Text = "I like</s>"
+		}
+		cfg := EncoderConfig{Tokenizer: tok, BOS: "<s>", EOS: "</s>"}
+		if c.answer != "" {
+			if cfg.Template, err = chat.Parse(strings.ReplaceAll(loop, "ANSWER", c.answer)); err != nil {
+				t.Fatal(err)
+			}
+			p.Prompt = Passage{Messages: messages("user", "What do you like?")}
+		}
+		e, err := NewEncoder(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prompt, err := e.Prompt(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sampled []int32
+		for _, s := range []string{"▁big", "▁dogs", "</s>"} {
+			id, ok := tok.ID(s)
+			if !ok {
+				t.Fatalf("no token %q", s)
+			}
+			sampled = append(sampled, id)
+		}
+		text := e.Answer(p, prompt, sampled)
+		if text != c.text {
+			t.Errorf("%s: the answer is %q, want %q", c.name, text, c.text)
+		}
+		answer := Passage{Text: text}
+		if c.answer != "" {
+			answer = Passage{Messages: messages("assistant", text)}
+		}
+		pair, err := e.Comparison(Comparison{Prompt: p.Prompt, Chosen: answer, Rejected: answer, Better: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := slices.Concat(prompt, sampled); !slices.Equal(pair.Chosen.IDs, want) {
+			t.Errorf("%s: %q became %v, sampled were %v", c.name, text, pair.Chosen.IDs, want)
+		}
+	}
+}

@@ -155,6 +155,8 @@ func (letters) Decode(ids []int32, _ bool) string {
 	return b.String()
 }
 
+func spell(_ Prompt, ids []int32) string { return letters{}.Decode(ids, true) }
+
 func tiny(t *testing.T, seed uint64) *model.Model {
 	t.Helper()
 	m, err := model.NewRandom(model.Config{
@@ -174,7 +176,7 @@ func TestSample(t *testing.T) {
 	cfg := Default()
 	cfg.PerPrompt, cfg.Temperature, cfg.MaxNew, cfg.MaxBatch = 4, []float64{0.7, 1}, 12, 3
 	seed := Seed(11)
-	policies := []Policy{{Name: "a", Model: m, StopIDs: []int32{5}, Decoder: letters{}}}
+	policies := []Policy{{Name: "a", Model: m, StopIDs: []int32{5}, Decoder: letters{}, Text: spell}}
 	prompts := []Prompt{{0, [][]int32{{1, 2, 3}}}, {1, [][]int32{{4}}}, {2, [][]int32{{1, 2, 3}}}}
 	got, err := Sample(context.Background(), &cfg, seed, policies, prompts, nil)
 	if err != nil {
@@ -223,7 +225,7 @@ func TestSample(t *testing.T) {
 func TestTwoPolicies(t *testing.T) {
 	cfg := Default()
 	cfg.PerPrompt, cfg.MaxNew = 4, 8
-	policies := []Policy{{Name: "a", Model: tiny(t, 3), Decoder: letters{}}, {Name: "b", Model: tiny(t, 4), Decoder: letters{}}}
+	policies := []Policy{{Name: "a", Model: tiny(t, 3), Decoder: letters{}, Text: spell}, {Name: "b", Model: tiny(t, 4), Decoder: letters{}, Text: spell}}
 	ids := [][]int32{{1, 2}, {9, 8, 7}}
 	got, err := Sample(context.Background(), &cfg, 1, policies, []Prompt{{3, ids}}, nil)
 	if err != nil {

@@ -17,6 +17,8 @@ type Policy struct {
 	Adapter *peft.Adapter // nil: the model as it is
 	StopIDs []int32
 	Decoder rollout.Decoder
+	// Text is what sampled ids are, as the answer to a prompt; without special tokens.
+	Text func(prompt Prompt, ids []int32) string
 }
 
 // Prompt is one prompt, encoded for each policy.
@@ -101,7 +103,7 @@ func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prom
 		for i, a := range done {
 			prompt, j := i/len(members[g]), members[g][i%len(members[g])]
 			out[prompt][j] = Answer{
-				Text: p.Decoder.Decode(a.IDs, true), IDs: a.IDs, LogProbs: a.LogProbs, Stop: a.Stop,
+				Text: p.Text(prompts[prompt], a.IDs), IDs: a.IDs, LogProbs: a.LogProbs, Stop: a.Stop,
 				Policy: p.Name, Temperature: g.temperature, Seed: seed, Sample: j,
 			}
 		}

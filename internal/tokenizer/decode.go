@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -33,6 +34,25 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 		tokens = d.decode(tokens)
 	}
 	return strings.Join(tokens, "")
+}
+
+// DecodeAfter returns what ids add to the text of the ids before them: appended to Decode(before), it is the Decode of
+// both. Decode(ids) may lack a space that ▁ stands for, because decoders drop the one that begins a text.
+func (t *Tokenizer) DecodeAfter(before, ids []int32, skipSpecial bool) string {
+	head := t.Decode(before, skipSpecial)
+	whole := t.Decode(slices.Concat(before, ids), skipSpecial)
+	if rest, ok := strings.CutPrefix(whole, head); ok {
+		return rest
+	}
+	// The text before ended within a character, which the ids complete.
+	n := 0
+	for n < len(head) && n < len(whole) && head[n] == whole[n] {
+		n++
+	}
+	for n > 0 && n < len(whole) && !utf8.RuneStart(whole[n]) {
+		n--
+	}
+	return whole[n:]
 }
 
 // decoder rewrites the tokens of a text; it may change the slice it is given.

@@ -382,3 +382,39 @@ func compareScanner(t *testing.T, scan scanner, re regex, text string) {
 		t.Errorf("%q: %v, want %v", text, got, want)
 	}
 }
+
+// What a completion's ids add to a prompt's text makes, appended to the prompt and encoded again, the same ids: also where the
+// decoder drops the space that begins a text. (Right behind a special token a text begins too; a decoder cannot tell.)
+func TestDecodeAfterGoesBackToTheIDs(t *testing.T) {
+	texts := [][2]string{
+		{"Once upon a time", " there was a dog."}, {"Once upon a time ", "there"}, {"Once", "upon"}, {"the cat\n", " sat"},
+		{"", "Once upon"}, {"a", "  two spaces"}, {"na\u00efve", " \u00e9t\u00e9 \u4f60\u597d"}, {"Tom said, \"", "Hello!\""},
+	}
+	for _, dir := range []string{"models/stories260k", "tokenizers/llama2-hf", "tokenizers/mistral-hf", "tokenizers/smollm2-hf", "tokenizers/gpt2-hf"} {
+		tok := parseFile(t, golden.Shared(t, dir+"/tokenizer.json"))
+		encode := func(s string) []int32 {
+			return tok.Encode(s, EncodeOptions{AddSpecial: true, Special: true}).IDs
+		}
+		compared := 0
+		for _, x := range texts {
+			prompt, whole := encode(x[0]), encode(x[0]+x[1])
+			if len(prompt) > len(whole) || !slices.Equal(prompt, whole[:len(prompt)]) {
+				continue // A token across the border: these ids follow on no prompt.
+			}
+			compared++
+			text := tok.DecodeAfter(prompt, whole[len(prompt):], true)
+			if again := encode(x[0] + text); !slices.Equal(again, whole) {
+				t.Errorf("%s: %q and %q: %v became %q, which is %v", dir, x[0], x[1], whole, text, again)
+			}
+		}
+		if compared < 5 {
+			t.Errorf("%s: only %d texts compared", dir, compared)
+		}
+	}
+	// A prompt that ends within a character gives the whole character to what completes it.
+	tok := parseFile(t, golden.Shared(t, "tokenizers/gpt2-hf/tokenizer.json"))
+	ids := tok.Encode("a\u4f60", EncodeOptions{}).IDs
+	if got := tok.DecodeAfter(ids[:2], ids[2:], true); got != "\u4f60" {
+		t.Errorf("the rest of a character is %q", got)
+	}
+}
