@@ -30,7 +30,7 @@ type Inputs struct {
 	CriticGain, CriticBias float64
 	Scorer                 Scorer
 	Prompts                []Prompt
-	StopIDs                []int32                  // what ends a response
+	StopIDs                []int32                               // what ends a response
 	Text                   func(prompt, response []int32) string // what a response adds to its prompt's text, for the record
 	Seed                   uint64
 	Base                   string   // base_model_name_or_path of the adapters that are saved

@@ -133,7 +133,7 @@ func (p *pipeline) judges(ctx context.Context, c eval.Config, base *loaded, in *
 		}
 		m.Parents = append(m.Parents, run.Parent{Role: name, Path: dir})
 		s := &reward.Scorer{Model: l.Model, Adapter: l.Adapter, Scale: l.Scale, MicroTokens: c.MicroTokens}
-		return eval.Scorer{Name: p.refName(dir), Hash: man.OutputsHash(), Judge: rewardJudge{s}}, nil
+		return eval.Scorer{Name: p.refName(dir), Hash: scorerHash(man), Judge: rewardJudge{s}}, nil
 	}
 	var err error
 	switch {
@@ -167,6 +167,16 @@ func (p *pipeline) judges(ctx context.Context, c eval.Config, base *loaded, in *
 		in.Proxies = []eval.Scorer{own}
 	}
 	return nil
+}
+
+// scorerHash tells reward models apart by their weights, whatever run they were made in and whatever stands beside them.
+func scorerHash(m run.Manifest) string {
+	for _, f := range m.Outputs {
+		if f.Path == reward.AdapterDir+"/adapter_model.safetensors" {
+			return run.HashBytes([]byte(m.Base.SHA256 + " " + f.SHA256))
+		}
+	}
+	return m.OutputsHash()
 }
 
 // evalTexts encodes the prompts and the demonstrations held for perplexity.
