@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"plumb/internal/model"
@@ -185,7 +188,15 @@ func (l *learner) finish(s *run.Stage, in Inputs, st *state) (Result, error) {
 	}
 	if l.critic != l.policy {
 		r.Outputs = append(r.Outputs, "critic")
-		if err := s.WriteDir("critic", func(dir string) error { return l.critic.adapter.Save(dir, in.Base) }); err != nil {
+		err := s.WriteDir("critic", func(dir string) error {
+			if err := l.critic.adapter.Save(dir, in.Base); err != nil {
+				return err
+			}
+			// As a reward model keeps them: the gain is in the head by now.
+			scale := fmt.Sprintf("{\n  \"gain\": 1,\n  \"bias\": %s\n}\n", strconv.FormatFloat(l.bias, 'g', -1, 64))
+			return os.WriteFile(filepath.Join(dir, "plumb.json"), []byte(scale), 0o644)
+		})
+		if err != nil {
 			return Result{}, err
 		}
 	}

@@ -44,6 +44,23 @@ func TestToyLearns(t *testing.T) {
 	}
 }
 
+// The critic on disk gives the values it had: its gain is in the head, its bias beside it.
+func TestCriticKeepsItsBias(t *testing.T) {
+	in, c := toy(t, func(in *Inputs, c *Config) { in.CriticGain, in.CriticBias, c.Episodes = 0.5, -1.25e-7, 8 })
+	s := stage(t, t.TempDir())
+	if _, err := Train(context.Background(), c, in, s); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(s.Path("critic", "plumb.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var scale struct{ Gain, Bias float64 }
+	if err := json.Unmarshal(text, &scale); err != nil || scale.Gain != 1 || scale.Bias != -1.25e-7 {
+		t.Errorf("plumb.json of the critic: %s, %v", text, err)
+	}
+}
+
 // A critic that trains its top block starts from a trunk computed once. Everything is as if it were not kept, to the bit, also
 // where the reference shares it.
 func TestKeptTrunkChangesNothing(t *testing.T) {
