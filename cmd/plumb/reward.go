@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -176,18 +177,25 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 	adapter.AddScoreHead(width, p.recipe.Seed, 1/math.Sqrt(float64(width)+1))
 	adapter.FreezeBelow(below(base, c.Layers))
 	in := reward.Inputs{Model: base.Model, Adapter: adapter, Seed: p.recipe.Seed, Progress: p.stepsOf("reward")}
-	for _, src := range sources {
-		train, held, err := p.rewardPairs(enc, c, src)
-		if err != nil {
+	encoded, keys := make([][]reward.Pair, len(sources)), make([][]string, len(sources))
+	for i, src := range sources {
+		if encoded[i], err = p.rewardPairs(enc, c, src); err != nil {
 			return stageResult{}, fmt.Errorf("reward.data: %s: %w", src.name, err)
 		}
-		in.Train, in.Held = append(in.Train, train...), append(in.Held, held...)
+		for _, x := range encoded[i] {
+			keys[i] = append(keys[i], x.Prompt)
+		}
 		if prompts == nil {
 			for _, x := range src.list {
 				prompts = append(prompts, dataset.Prompt{Origin: x.Origin, Prompt: x.Prompt})
 			}
 		}
 	}
+	train, held, err := splitSources(encoded, keys, c.Eval, p.recipe.Seed)
+	if err != nil {
+		return stageResult{}, fmt.Errorf("reward.eval: %w", err)
+	}
+	in.Train, in.Held = slices.Concat(train...), held
 	p.note("reward: %d pairs to train on, %d held out; %d parameters are trained", len(in.Train), len(in.Held), adapter.Trainable())
 	done, err := reward.Train(ctx, c, in, s)
 	if err != nil {
@@ -233,27 +241,19 @@ func writeHeld(s *run.Stage, held []reward.Pair, a reward.Accuracy, scale reward
 	})
 }
 
-// rewardPairs splits a source by prompt and encodes both parts.
-func (p *pipeline) rewardPairs(enc *dataset.Encoder, c reward.Config, src comparisons) (train, held []reward.Pair, err error) {
-	keys := make([]string, len(src.list))
-	for i, x := range src.list {
-		keys[i] = x.PromptKey()
+// rewardPairs encodes the pairs of a source.
+func (p *pipeline) rewardPairs(enc *dataset.Encoder, c reward.Config, src comparisons) ([]reward.Pair, error) {
+	rows, counts, err := enc.Comparisons(src.list, c.MaxLength)
+	if err != nil {
+		return nil, err
 	}
-	return encodeParts(p, src.name, keys, c.Eval, src.list, func(part []dataset.Comparison) ([]reward.Pair, dataset.Counts, error) {
-		rows, counts, err := enc.Comparisons(part, c.MaxLength)
-		if err != nil {
-			return nil, counts, err
-		}
-		out := make([]reward.Pair, len(rows))
-		at := 0
-		for i, r := range rows { // Rows are part less those dropped, in order.
-			for part[at].Origin != r.Chosen.Origin {
-				at++
-			}
-			out[i] = reward.Pair{Prompt: part[at].PromptKey(), Chosen: r.Chosen.IDs, Rejected: r.Rejected.IDs, Margin: r.Margin, Better: r.Better, Record: part[at]}
-		}
-		return out, counts, nil
-	})
+	p.sayCounts(src.name, counts)
+	out := make([]reward.Pair, len(rows))
+	for i, r := range rows {
+		record := src.list[r.Chosen.Record]
+		out[i] = reward.Pair{Prompt: record.PromptKey(), Chosen: r.Chosen.IDs, Rejected: r.Rejected.IDs, Margin: r.Margin, Better: r.Better, Record: record}
+	}
+	return out, nil
 }
 
 // normalise samples answers of the SFT policy and finds gain and bias.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -46,21 +47,22 @@ func (p *pipeline) sftStage(ctx context.Context) (stageJob, error) {
 		if err != nil {
 			return stageResult{}, err
 		}
-		results := []run.KV{
-			{Key: "loss", Value: done.Loss},
-			{Key: "eval_loss", Value: done.EvalLoss},
-			{Key: "num_tokens", Value: float64(done.Tokens)},
-			{Key: "best_step", Value: float64(done.BestStep)},
-		}
-		if len(in.Held) == 0 {
-			results = results[:1]
-		}
+		results := sftResults(done, len(in.Held) > 0)
 		if done.StoppedAt != "" {
 			p.note("sft: stopped early: %s", done.StoppedAt)
 		}
 		output, err := p.saveSFT(s, base, in)
 		return stageResult{step: done.Steps, results: results, outputs: []string{output}}, err
 	}}, nil
+}
+
+// sftResults are the main numbers; those of held-out rows only where there are any.
+func sftResults(done sft.Summary, held bool) []run.KV {
+	results := []run.KV{{Key: "loss", Value: done.Loss}, {Key: "num_tokens", Value: float64(done.Tokens)}}
+	if held {
+		results = append(results, run.KV{Key: "eval_loss", Value: done.EvalLoss}, run.KV{Key: "best_step", Value: float64(done.BestStep)})
+	}
+	return results
 }
 
 // sftInputs reads and mixes the data and makes what is to be trained.
@@ -105,30 +107,32 @@ func (p *pipeline) sftRows(base *loaded, c sft.Config, paths []string) (train, h
 	if err != nil {
 		return nil, nil, err
 	}
-	var sources [][]dataset.Example // [sources] rows to train on
-	var heldOut []dataset.Example
+	sources := make([][]dataset.Example, len(paths))
+	keys := make([][]string, len(paths))
 	for i, d := range c.Data {
-		t, h, err := p.sftSource(enc, c, paths[i], d.Options(d.Limit, p.recipe.Seed))
-		if err != nil {
+		if sources[i], keys[i], err = p.sftSource(enc, c, paths[i], d.Options(d.Limit, p.recipe.Seed)); err != nil {
 			return nil, nil, fmt.Errorf("sft.data: %w", err)
 		}
-		sources = append(sources, t)
-		heldOut = append(heldOut, h...)
 	}
-	mixed, err := p.mix(c.Data, sources)
+	learned, heldOut, err := splitSources(sources, keys, c.Eval, p.recipe.Seed)
+	if err != nil {
+		return nil, nil, fmt.Errorf("sft.eval: %w", err)
+	}
+	mixed, err := p.mix(c.Data, learned)
 	if err != nil {
 		return nil, nil, err
 	}
-	if train, err = sftPack(mixed, c); err != nil {
+	if train, err = p.sftPack("to train on", mixed, c); err != nil {
 		return nil, nil, err
 	}
-	held, err = sftPack(heldOut, c)
+	held, err = p.sftPack("held out", heldOut, c)
 	return train, held, err
 }
 
-// sftSource reads one file and encodes its two parts, no prompt in both.
-func (p *pipeline) sftSource(enc *dataset.Encoder, c sft.Config, path string, opt dataset.Options) (train, held []dataset.Example, err error) {
+// sftSource reads one file and encodes it; key i is what row i may not share with a row held out.
+func (p *pipeline) sftSource(enc *dataset.Encoder, c sft.Config, path string, opt dataset.Options) (rows []dataset.Example, keys []string, err error) {
 	length := dataset.Length{Max: c.MaxLength, Cut: dataset.Cut(c.Overlong)}
+	var counts dataset.Counts
 	if c.Task == "pretrain" {
 		texts, s, err := dataset.ReadTexts(path, opt)
 		if err != nil {
@@ -138,11 +142,14 @@ func (p *pipeline) sftSource(enc *dataset.Encoder, c sft.Config, path string, op
 		if c.Packing {
 			length.Max = 0 // Long documents go on in the next row.
 		}
-		keys := make([]string, len(texts))
-		for i, t := range texts {
-			keys[i] = t.Text
+		if rows, counts, err = enc.Texts(texts, length); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", s.File, err)
 		}
-		return encodeParts(p, s.File, keys, c.Eval, texts, func(part []dataset.Text) ([]dataset.Example, dataset.Counts, error) { return enc.Texts(part, length) })
+		p.sayCounts(s.File, counts)
+		for _, x := range rows {
+			keys = append(keys, texts[x.Record].Text)
+		}
+		return rows, keys, nil
 	}
 	ds, s, err := dataset.ReadDemonstrations(path, opt)
 	if err != nil {
@@ -154,41 +161,35 @@ func (p *pipeline) sftSource(enc *dataset.Encoder, c sft.Config, path string, op
 		return nil, nil, err
 	}
 	p.note("first record, what is learned between « and »:\n%s", clipText(dataset.Marked(segments), 800))
-	keys := make([]string, len(ds))
-	for i, d := range ds {
-		keys[i] = d.PromptKey()
+	if rows, counts, err = enc.Demonstrations(ds, length); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", s.File, err)
 	}
-	return encodeParts(p, s.File, keys, c.Eval, ds, func(part []dataset.Demonstration) ([]dataset.Example, dataset.Counts, error) {
-		return enc.Demonstrations(part, length)
-	})
+	p.sayCounts(s.File, counts)
+	for _, x := range rows {
+		keys = append(keys, ds[x.Record].PromptKey())
+	}
+	return rows, keys, nil
 }
 
-// encodeParts splits records by their keys and encodes each part.
-func encodeParts[R, E any](p *pipeline, what string, keys []string, share float64, records []R, encode func([]R) ([]E, dataset.Counts, error)) (train, held []E, err error) {
-	a, b, err := dataset.Split(keys, share, p.recipe.Seed)
+// splitSources holds rows of several sources out, so that no key is on both sides, whatever source it is in.
+func splitSources[E any](sources [][]E, keys [][]string, share float64, seed uint64) (train [][]E, held []E, err error) {
+	_, out, err := dataset.Split(slices.Concat(keys...), share, seed)
 	if err != nil {
 		return nil, nil, err
 	}
-	part := func(name string, at []int) ([]E, error) {
-		if len(at) == 0 {
-			return nil, nil
+	train = make([][]E, len(sources))
+	at := 0
+	for s, rows := range sources {
+		for _, x := range rows {
+			if len(out) > 0 && out[0] == at { // Both ascend.
+				held, out = append(held, x), out[1:]
+			} else {
+				train[s] = append(train[s], x)
+			}
+			at++
 		}
-		list := make([]R, len(at))
-		for i, k := range at {
-			list[i] = records[k]
-		}
-		rows, counts, err := encode(list)
-		if err != nil {
-			return nil, err
-		}
-		p.sayCounts(what+" "+name, counts)
-		return rows, nil
 	}
-	if train, err = part("to train on", a); err != nil {
-		return nil, nil, err
-	}
-	held, err = part("held out", b)
-	return train, held, err
+	return train, held, nil
 }
 
 // mix takes each source's rows by its share: with weights, as many rows in all
@@ -209,7 +210,10 @@ func (p *pipeline) mix(data []sft.Source, sources [][]dataset.Example) ([]datase
 	mixture := make([]dataset.Source, len(sources))
 	for i, rows := range sources {
 		mixture[i] = dataset.Source{Name: data[i].Path, Size: len(rows), Weight: 1}
-		if weighed > 0 {
+		if len(rows) == 0 {
+			p.warn("sft: every row of %s is held out", data[i].Path)
+			mixture[i].Weight = 0
+		} else if weighed > 0 {
 			mixture[i].Weight = data[i].Weight / sum * float64(total) / math.Max(float64(len(rows)), 1)
 		}
 	}
@@ -230,7 +234,7 @@ func (p *pipeline) mix(data []sft.Source, sources [][]dataset.Example) ([]datase
 }
 
 // sftPack makes rows for the model: one an example, or filled up to MaxLength.
-func sftPack(examples []dataset.Example, c sft.Config) ([]sft.Row, error) {
+func (p *pipeline) sftPack(what string, examples []dataset.Example, c sft.Config) ([]sft.Row, error) {
 	if len(examples) == 0 {
 		return nil, nil
 	}
@@ -247,9 +251,12 @@ func sftPack(examples []dataset.Example, c sft.Config) ([]sft.Row, error) {
 	if c.Task == "pretrain" {
 		strategy = dataset.PackWrapped
 	}
-	bins, _, _, err := dataset.PackExamples(examples, c.MaxLength, strategy)
+	bins, empty, lost, err := dataset.PackExamples(examples, c.MaxLength, strategy)
 	if err != nil {
 		return nil, err
+	}
+	if empty > 0 || lost > 0 {
+		p.warn("sft: packed rows %s: %d have nothing to learn and were left out; %d tokens were cut off", what, empty, lost)
 	}
 	for _, b := range bins {
 		rows = append(rows, sft.Row{IDs: b.IDs, Weights: b.Weights, Starts: b.Starts})

@@ -132,6 +132,7 @@ type Example struct {
 	Weights   []float32
 	Prompt    int  // IDs[:Prompt] are the prompt; 0 if the record has none
 	Truncated bool // ids are missing at one of the ends
+	Record    int  // which of the records that were encoded together it is of
 }
 
 // Learnable is the number of ids that are learned.

@@ -157,6 +157,7 @@ func (e *Encoder) collect(n int, l Length, encode func(i int) (Example, error)) 
 		}
 		c.Tokens += len(x.IDs)
 		c.Learnable += x.Learnable()
+		x.Record = i
 		out = append(out, x)
 	}
 	c.Kept = len(out)
@@ -178,7 +179,7 @@ func noneLeft(c Counts) error {
 func (e *Encoder) Comparisons(cs []Comparison, limit int) ([]Pair, Counts, error) {
 	c := Counts{Read: len(cs)}
 	var out []Pair
-	for _, record := range cs {
+	for i, record := range cs {
 		p, err := e.Comparison(record)
 		if err != nil {
 			return nil, c, err
@@ -194,6 +195,7 @@ func (e *Encoder) Comparisons(cs []Comparison, limit int) ([]Pair, Counts, error
 		}
 		c.Tokens += len(a) + len(b)
 		c.Learnable += p.Chosen.Learnable() + p.Rejected.Learnable()
+		p.Chosen.Record, p.Rejected.Record = i, i
 		out = append(out, p)
 	}
 	c.Kept = len(out)
