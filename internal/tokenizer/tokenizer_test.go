@@ -387,8 +387,14 @@ func compareScanner(t *testing.T, scan scanner, re regex, text string) {
 // decoder drops the space that begins a text. (Right behind a special token a text begins too; a decoder cannot tell.)
 func TestDecodeAfterGoesBackToTheIDs(t *testing.T) {
 	texts := [][2]string{
-		{"Once upon a time", " there was a dog."}, {"Once upon a time ", "there"}, {"Once", "upon"}, {"the cat\n", " sat"},
-		{"", "Once upon"}, {"a", "  two spaces"}, {"na\u00efve", " \u00e9t\u00e9 \u4f60\u597d"}, {"Tom said, \"", "Hello!\""},
+		{"Once upon a time", " there was a dog."},
+		{"Once upon a time ", "there"},
+		{"Once", "upon"},
+		{"the cat\n", " sat"},
+		{"", "Once upon"},
+		{"a", "  two spaces"},
+		{"na\u00efve", " \u00e9t\u00e9 \u4f60\u597d"},
+		{"Tom said, \"", "Hello!\""},
 	}
 	for _, dir := range []string{"models/stories260k", "tokenizers/llama2-hf", "tokenizers/mistral-hf", "tokenizers/smollm2-hf", "tokenizers/gpt2-hf"} {
 		tok := parseFile(t, golden.Shared(t, dir+"/tokenizer.json"))
