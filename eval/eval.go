@@ -11,6 +11,7 @@ import (
 
 	"plumb/internal/model"
 	"plumb/internal/peft"
+	"plumb/internal/rng"
 	"plumb/internal/rollout"
 	"plumb/internal/run"
 	"plumb/internal/stats"
@@ -153,6 +154,9 @@ func (e *evaluation) progress(what string, done, total int) {
 	}
 }
 
+// sampleStream keeps the draws of the answers apart from those of other stages with the same seed.
+const sampleStream = 0x6576616c // "eval"
+
 // answers samples one side. Episode and sample number key the draws, so both sides see the same ones.
 func (e *evaluation) answers(ctx context.Context, p Policy) ([]Answer, error) {
 	var reqs []rollout.Request
@@ -165,7 +169,7 @@ func (e *evaluation) answers(ctx context.Context, p Policy) ([]Answer, error) {
 	}
 	opt := rollout.Options{
 		Temperature: float32(e.cfg.Temperature), TopP: e.cfg.TopP, Greedy: e.cfg.Temperature == 0,
-		StopIDs: e.in.StopIDs, MaxNew: e.cfg.MaxNew, MaxBatch: e.cfg.MaxBatch, Seed: e.in.Seed,
+		StopIDs: e.in.StopIDs, MaxNew: e.cfg.MaxNew, MaxBatch: e.cfg.MaxBatch, Seed: rng.Derive(e.in.Seed, sampleStream),
 	}
 	e.progress("answers of "+p.Name, 0, len(reqs))
 	cs, err := rollout.Generate(ctx, e.in.Model, p.Adapter, reqs, opt)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,8 @@ import (
 	"plumb/internal/kernels"
 	"plumb/internal/model"
 	"plumb/internal/peft"
+	"plumb/internal/rng"
+	"plumb/internal/rollout"
 	"plumb/internal/run"
 	"plumb/internal/tensor"
 )
@@ -208,6 +211,36 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	c.TopP = 0
 	if err := c.Validate(); err == nil {
 		t.Error("top_p 0 passed")
+	}
+}
+
+// The draws are eval's own: those that another stage makes with the recipe's seed give other answers.
+func TestDrawsAreEvalsOwn(t *testing.T) {
+	m := openModel(t)
+	c, in := testInputs(t, m)
+	e := &evaluation{cfg: c, in: in}
+	got, err := e.answers(context.Background(), in.Before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reqs []rollout.Request
+	for i, q := range in.Prompts {
+		reqs = append(reqs, rollout.Request{Prompt: q.IDs, Episode: uint64(i)})
+	}
+	same := map[uint64]int{}
+	for _, seed := range []uint64{in.Seed, rng.Derive(in.Seed, sampleStream)} {
+		done, err := rollout.Generate(context.Background(), m, nil, reqs, rollout.Options{Temperature: 1, StopIDs: in.StopIDs, MaxNew: c.MaxNew, Seed: seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range done {
+			if slices.Equal(done[i].IDs, got[i].IDs) {
+				same[seed]++
+			}
+		}
+	}
+	if same[in.Seed] == len(reqs) || same[rng.Derive(in.Seed, sampleStream)] != len(reqs) {
+		t.Errorf("of %d answers, %d are those of the recipe's seed, %d those of eval's", len(reqs), same[in.Seed], same[rng.Derive(in.Seed, sampleStream)])
 	}
 }
 

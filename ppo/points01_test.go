@@ -256,7 +256,7 @@ func TestPoint09StopAfter(t *testing.T) {
 			t.Errorf("after %d: %v, %v", c.after, cut, ended)
 		}
 	}
-	in, c := toy(t, func(_ *Inputs, c *Config) { c.Stop.After = 4 })
+	in, c := toy(t, func(_ *Inputs, c *Config) { c.Stop.After, c.Episodes, c.Batch = 4, 32, 32 })
 	l, tr, st := experienced(t, in, c)
 	early := false
 	for i, r := range tr.Responses {

@@ -9,11 +9,12 @@ import (
 	"plumb/internal/rollout"
 )
 
-// Streams of random numbers, so that the order of prompts, the order of minibatches and the sampler's draws, which are keyed
-// by the seed alone, have nothing to do with each other.
+// Streams of random numbers, so that the order of prompts, the order of minibatches and the sampler's draws have nothing to do
+// with each other, nor with the draws of other stages of the same seed.
 const (
 	promptStream  = 0x70706f70 // "ppop"
 	shuffleStream = 0x70706f73 // "ppos"
+	sampleStream  = 0x70706f72 // "ppor"
 )
 
 // Scorer judges whole texts. A reward model is one; so is a rule.
@@ -68,6 +69,7 @@ func (l *learner) rollOut(ctx context.Context, in Inputs, st *state) (*Trajector
 // rolloutOptions sample from the whole distribution at the temperature, and nothing else. With stop.after the stop ids do not
 // end a generation: they are ordinary tokens up to there, and the response is cut afterwards.
 func rolloutOptions(c Config, seed uint64, stop []int32) rollout.Options {
+	seed = rng.Derive(seed, sampleStream)
 	o := rollout.Options{Temperature: float32(c.Sampling.Temperature), TopP: 1, MaxNew: c.Sampling.MaxNew, MaxBatch: c.Sampling.MaxBatch, Seed: seed, StopIDs: stop}
 	if c.Stop.After > 0 {
 		o.StopIDs, o.IgnoreStop = nil, true

@@ -14,6 +14,7 @@ import (
 
 	"plumb/internal/dataset"
 	"plumb/internal/peft"
+	"plumb/internal/rng"
 	"plumb/internal/rollout"
 	"plumb/internal/run"
 	"plumb/labeling"
@@ -256,6 +257,9 @@ func (p *pipeline) rewardPairs(enc *dataset.Encoder, c reward.Config, src compar
 	return out, nil
 }
 
+// streamNormalise keeps the draws of these answers apart from those of other stages with the same seed.
+const streamNormalise = 0x6e6f726d // "norm"
+
 // normalise samples answers of the SFT policy and finds gain and bias.
 func (p *pipeline) normalise(ctx context.Context, c reward.Config, base *loaded, enc *dataset.Encoder, policy *peft.Adapter, scorer *reward.Scorer, prompts []dataset.Prompt) (reward.Scale, error) {
 	n := c.Normalise
@@ -272,7 +276,7 @@ func (p *pipeline) normalise(ctx context.Context, c reward.Config, base *loaded,
 		reqs = append(reqs, rollout.Request{Prompt: ids, Episode: uint64(i)})
 	}
 	opt := rollout.Default()
-	opt.Temperature, opt.MaxNew, opt.Seed, opt.StopIDs = float32(n.Temperature), n.MaxNew, p.recipe.Seed, enc.StopIDs()
+	opt.Temperature, opt.MaxNew, opt.Seed, opt.StopIDs = float32(n.Temperature), n.MaxNew, rng.Derive(p.recipe.Seed, streamNormalise), enc.StopIDs()
 	p.progress.Start("answers to normalise on", "tokens", 0, 0)
 	tokens := 0
 	opt.Token = func(int, int32, float32) {

@@ -8,7 +8,7 @@ import (
 )
 
 // pairStream tells the draws of Pairs from those of others with the same seed.
-const pairStream = 0x7061697273
+const pairStream = 0x7061697273 // "pairs"
 
 // Pairs makes comparisons of labelled texts: each text is in at most one pair, with a text of another label, and the one
 // with the higher label is the better one. As many pairs are made as that allows; who meets whom is drawn by seed.

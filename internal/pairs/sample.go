@@ -49,10 +49,10 @@ func (a Answer) LogProb() float64 {
 }
 
 // streamPairs keeps these draws apart from those of other stages with the same seed.
-const streamPairs = 0x7061697273
+const streamPairs = 0x616e7377657273 // "answers"
 
 // Seed is the sampling seed of a recipe's seed. It has 53 bits, so that every reader of JSON keeps it.
-func Seed(seed uint64) uint64 { return rng.New(seed, streamPairs).Uint64() >> 11 }
+func Seed(seed uint64) uint64 { return rng.Derive(seed, streamPairs) >> 11 }
 
 // source tells which policy and which temperature answer j of a prompt comes from.
 func (c *Config) source(j, policies int) (policy int, temperature float64) {

@@ -57,6 +57,9 @@ func New(seed uint64, stream ...uint64) *Source {
 	return &Source{key: [2]uint32{uint32(k), uint32(k >> 32)}}
 }
 
+// Derive returns the seed of a stream: for draws that are keyed by a seed alone (At), kept apart from those of other streams.
+func Derive(seed uint64, stream ...uint64) uint64 { return New(seed, stream...).Uint64() }
+
 // At returns the one uniform in [0,1) that belongs to (seed, a, b, c), with 53 bits.
 func At(seed, a, b, c uint64) float64 {
 	k := mix(0, seed)

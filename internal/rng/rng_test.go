@@ -5,6 +5,23 @@ import (
 	"testing"
 )
 
+// Streams of one seed, and seeds of one stream, have seeds of their own.
+func TestDerive(t *testing.T) {
+	seen := map[uint64]bool{}
+	for seed := range uint64(30) {
+		for stream := range uint64(30) {
+			seen[Derive(seed, stream)] = true
+		}
+		seen[Derive(seed)] = true
+	}
+	if len(seen) != 30*31 {
+		t.Errorf("%d different seeds of %d", len(seen), 30*31)
+	}
+	if Derive(1, 2) != New(1, 2).Uint64() || Derive(1, 2) == 1 {
+		t.Error("a stream's seed is not its first draw")
+	}
+}
+
 // The known-answer vectors of Random123 (kat_vectors, philox4x32 10 rounds).
 func TestPhiloxKnownAnswers(t *testing.T) {
 	for _, c := range []struct {
