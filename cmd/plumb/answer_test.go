@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"plumb/internal/chat"
 	"plumb/internal/golden"
 )
 
@@ -27,5 +28,18 @@ func TestGeneratedTextScoresAsSampled(t *testing.T) {
 				t.Errorf("%s: %q became %v, sampled were %v", name, field[string](t, said[i], "completion"), ids, sampled)
 			}
 		}
+	}
+}
+
+// A template that asks for the date gets none: ids are the same every day, and those of training.
+func TestTemplatesSeeNoClock(t *testing.T) {
+	tmpl, err := chat.Parse("{{ strftime_now('%Y') if strftime_now is defined else 'no date' }}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &loaded{Template: tmpl}
+	text, err := l.render([]chat.Message{{Role: "user", Content: "Hello"}}, false)
+	if err != nil || text != "no date" {
+		t.Errorf("rendered %q, %v", text, err)
 	}
 }

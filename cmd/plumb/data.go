@@ -15,6 +15,7 @@ import (
 	"plumb/internal/config"
 	"plumb/internal/dataset"
 	"plumb/internal/run"
+	"plumb/sft"
 )
 
 func (a *app) dataCmd() *cobra.Command {
@@ -55,7 +56,7 @@ func (a *app) dataCheckCmd() *cobra.Command {
 	var modelRef string
 	var opt dataset.Options
 	var reading dataset.Reading
-	length := dataset.Length{}
+	length := dataset.Length{Cut: dataset.Cut(sft.Default().Overlong)}
 	cmd := &cobra.Command{
 		Use:   "check FILE ... [--model MODEL]",
 		Short: "Say what a data set is, read every record, show the first",
@@ -67,6 +68,11 @@ shown with what is learned between « and ».`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if err := reading.Validate(); err != nil {
 				return usageError{err}
+			}
+			switch length.Cut {
+			case dataset.DropLong, dataset.KeepStart, dataset.KeepEnd, dataset.RefuseAny:
+			default:
+				return usagef("--overlong %s: want drop, keep_start, keep_end or error", length.Cut)
 			}
 			skip := opt.SkipBad
 			opt = reading.Options(opt.Limit, 0)
@@ -111,6 +117,7 @@ shown with what is learned between « and ».`,
 	f.IntVar(&reading.Words, "words", 0, "cut plain texts behind a sentence, within that many words; 0: whole")
 	f.StringVar(&reading.Part, "part", "", "read only that part, by a hash of the prompt: 1/2")
 	f.IntVar(&length.Max, "max-length", 0, "with --model: longest row in tokens, 0 for no limit")
+	f.StringVar((*string)(&length.Cut), "overlong", string(length.Cut), "what becomes of longer rows, as sft.overlong: drop, keep_start, keep_end, error; comparisons and prompts are always dropped")
 	return cmd
 }
 

@@ -88,14 +88,14 @@ func (r *record) clone() *record {
 func (r *record) decode(key string, v any) error {
 	raw, ok := r.get(key)
 	if !ok {
-		return fmt.Errorf("line %d: no field %q", r.line, key)
+		return fmt.Errorf("no field %q", key)
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
 		var typ *json.UnmarshalTypeError
 		if errors.As(err, &typ) {
-			return fmt.Errorf("line %d: field %q: want %s, found %s", r.line, key, jsonTypeName(v), typ.Value)
+			return fmt.Errorf("field %q: want %s, found %s", key, jsonTypeName(v), typ.Value)
 		}
-		return fmt.Errorf("line %d: field %q: %w", r.line, key, err)
+		return fmt.Errorf("field %q: %w", key, err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -108,8 +107,8 @@ func (l *loaded) render(messages []chat.Message, generationPrompt bool) (string,
 		return "", fmt.Errorf("%s has no chat template: give \"text\" without --chat, or a model that has one", l.Ref)
 	}
 	out, err := l.Template.Render(chat.Input{
-		Messages: messages, AddGenerationPrompt: generationPrompt, BOS: l.BOS, EOS: l.EOS, Now: time.Now(),
-	})
+		Messages: messages, AddGenerationPrompt: generationPrompt, BOS: l.BOS, EOS: l.EOS,
+	}) // Without a clock, as in training: ids are to be the same every day.
 	return out.Text, err
 }
 
