@@ -2,7 +2,7 @@ package ppo
 
 import "math"
 
-// Controller sets the coefficient beta of the KL penalty (Ziegler et al. 2019, eq. 5). Its state is the coefficient.
+// Controller sets the coefficient beta of the KL penalty (Ziegler et al. 2019, section 2.2). Its state is the coefficient.
 type Controller struct {
 	Coef     float64 // beta, reward per nat
 	Target   float64 // nats per sequence; 0 keeps Coef fixed

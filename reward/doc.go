@@ -5,7 +5,7 @@
 // the scores of the SFT policy's own answers to mean 0 and standard deviation 1.
 //
 // The score of a sequence is the head applied to the hidden state of its last token, found by length, never by token id. The
-// loss is Bradley and Terry's (Stiennon et al. 2020, eq. 1; the margin is Llama 2's, Touvron et al. 2023, eq. 2).
+// loss is Bradley and Terry's (Stiennon et al. 2020, section 3.4; the margin is Llama 2's, Touvron et al. 2023, eq. 2).
 //
 // Steps, with the same numbers in the loop:
 //

@@ -3,7 +3,7 @@ package objective
 // Clipping is the trust region of PPO's policy loss.
 type Clipping struct {
 	Low, High float64 // the ratio is clipped to [1-Low, 1+High]; Schulman et al. 2017 use 0.2 for both
-	Dual      float64 // dual clip c > 1 of Ye et al. 2020, eq. 5 (usually 3); 0 = off
+	Dual      float64 // dual clip c > 1 of Ye et al. 2020, "dual-clip PPO" (usually 3); 0 = off
 }
 
 // Policy is PPO's clipped surrogate (Schulman et al. 2017, eq. 7, negated to be minimised) with the entropy bonus of eq. 9.
