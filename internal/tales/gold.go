@@ -15,10 +15,10 @@ type Request struct {
 
 // Gold weights. A perfect story scores goldAsked+goldEnding+goldConsistency.
 const (
-	goldAsked       = 1.0  // what was asked for happens
-	goldEnding      = 1.0  // what went wrong is mended by the end
-	goldConsistency = 0.75 // nobody does what they cannot do, or is what they are not
-	goldFault       = 0.25 // lost per contradiction, at most goldConsistency
+	goldAsked       = 0.4  // what was asked for happens
+	goldEnding      = 1.4  // what went wrong is mended by the end
+	goldConsistency = 0.45 // nobody does what they cannot do, or is what they are not
+	goldFault       = 0.15 // lost per contradiction, at most goldConsistency
 	goldBad         = 0.5  // lost per sentence that is none
 	goldRepeat      = 0.3  // lost per sentence said before
 	goldUnclosed    = 0.5  // lost when the story does not close, or goes on after it closed
@@ -32,7 +32,7 @@ type Verdict struct {
 	Sentences            int
 }
 
-// Score is the gold score of a verdict, at most 2.75.
+// Score is the gold score of a verdict, at most 2.25.
 func (v Verdict) Score() float64 {
 	s := 0.0
 	if v.Asked {
@@ -85,7 +85,7 @@ func (r Request) matches(e Event) (did, by bool) {
 	return e == want, by
 }
 
-// Gold is the hidden rule's score of a story for a request, in [-3, 3].
+// Gold is the hidden rule's score of a story for a request, in [-3, 2.25].
 func Gold(r Request, story string) float64 { return Judge(r, story).Score() }
 
 // world is what a reader knows after some sentences.
