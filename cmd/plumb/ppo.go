@@ -63,8 +63,15 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 			return stageResult{}, fmt.Errorf("ppo.prompts: %w", err)
 		}
 		p.sayCounts("ppo.prompts", counts)
+		stop, err := base.tokensOf(c.Stop.Tokens)
+		if err != nil {
+			return stageResult{}, fmt.Errorf("ppo.stop.tokens: %w", err)
+		}
+		if len(stop) == 0 {
+			stop = enc.StopIDs()
+		}
 		in := ppo.Inputs{
-			Model: base.Model, Policy: policy, StopIDs: enc.StopIDs(), Seed: p.recipe.Seed, Base: base.Base.Name, Progress: p.progress,
+			Model: base.Model, Policy: policy, StopIDs: stop, Seed: p.recipe.Seed, Base: base.Base.Name, Progress: p.progress,
 			Text: func(prompt, response []int32) string { return base.Tokenizer.DecodeAfter(prompt, response, false) },
 		}
 		for _, x := range encoded {
@@ -98,4 +105,21 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 		}
 		return stageResult{step: done.Updates, results: done.Metrics, outputs: done.Outputs}, nil
 	}}, nil
+}
+
+// tokensOf are the ids of tokens written as texts: as the vocabulary has them, or as a text that is one token.
+func (l *loaded) tokensOf(texts []string) ([]int32, error) {
+	var ids []int32
+	for _, text := range texts {
+		if id, ok := l.Tokenizer.ID(text); ok {
+			ids = append(ids, id)
+			continue
+		}
+		got, err := l.encode(text, false)
+		if err != nil || len(got) != 1 {
+			return nil, fmt.Errorf("%q is not one token of the model's tokenizer", text)
+		}
+		ids = append(ids, got[0])
+	}
+	return ids, nil
 }

@@ -125,11 +125,11 @@ func (p *pipeline) readJudged(ctx context.Context, d reward.Source, path string)
 	}
 	defer store.Close()
 	var out []dataset.Comparison
-	untrained := map[labeling.Choice]int{}
+	untrained := map[string]int{}
 	err = store.EachJudgement(ctx, func(j labeling.Judgement) error {
 		chosen, rejected, ok := j.Pair()
 		if !ok {
-			untrained[j.Event.Choice]++
+			untrained[string(j.Event.Choice)]++
 			return nil
 		}
 		if d.Limit > 0 && len(out) == d.Limit {
@@ -154,8 +154,8 @@ func (p *pipeline) readJudged(ctx context.Context, d reward.Source, path string)
 		})
 		return nil
 	})
-	for choice, n := range untrained {
-		p.note("%s: %d judged %s, which train nothing", d.Path, n, choice)
+	for _, choice := range sortedKeys(untrained) {
+		p.note("%s: %d judged %s, which train nothing", d.Path, untrained[choice], choice)
 	}
 	if err == nil && len(out) == 0 {
 		err = fmt.Errorf("%s holds no judgement to learn from", path)

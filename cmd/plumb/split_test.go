@@ -63,6 +63,29 @@ func TestPackingSaysWhatItLeavesOut(t *testing.T) {
 	}
 }
 
+// Stop tokens are named by the vocabulary's text or by one that is one token.
+func TestStopTokensByText(t *testing.T) {
+	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}}
+	if err := a.start(); err != nil {
+		t.Fatal(err)
+	}
+	at, err := a.locate(context.Background(), golden.Shared(t, "models/tinystories-656k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := a.openSides(at, "tinystories-656k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := l.tokensOf([]string{".", "\n"})
+	if err != nil || len(ids) != 2 || l.Tokenizer.Decode(ids, false) != ".\n" {
+		t.Errorf("ids %v, which are %q; %v", ids, l.Tokenizer.Decode(ids, false), err)
+	}
+	if _, err := l.tokensOf([]string{"two words here"}); err == nil || !strings.Contains(err.Error(), "two words here") {
+		t.Errorf("a text of many tokens: %v", err)
+	}
+}
+
 // Rows seen are told with and without held-out rows.
 func TestSFTResults(t *testing.T) {
 	done := sft.Summary{Loss: 2, Tokens: 7, EvalLoss: 3, BestStep: 4}
