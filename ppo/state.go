@@ -73,7 +73,7 @@ func (m *lastMetrics) UnmarshalJSON(text []byte) error {
 func (st *state) note(m run.Values) {
 	st.Last = lastMetrics(m)
 	reward, ok := m.Lookup("objective/rlhf_reward")
-	if !ok {
+	if !ok || math.IsNaN(reward) || math.IsInf(reward, 0) {
 		return
 	}
 	if st.BestUpdate == 0 || reward > st.BestReward {

@@ -119,7 +119,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Summary, er
 			t.state.InRow = 0
 		}
 		t.in.Adapter.ZeroGrads()
-		t.state.Step, t.state.Tokens, t.state.Loss = k+1, t.state.Tokens+int64(s.tokens), s.loss
+		t.count(s)
 		// 6. Log.
 		if err := t.log(s, norm, lr, time.Since(start)); err != nil {
 			return Summary{}, err
@@ -131,6 +131,15 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Summary, er
 	}
 	// 9. The best becomes the result.
 	return t.finish(), nil
+}
+
+// count takes a step into the state. A loss that is no number is in the dump, and would be none in a checkpoint.
+func (t *trainer) count(s stepStats) {
+	t.state.Step++
+	t.state.Tokens += int64(s.tokens)
+	if !math.IsNaN(s.loss) && !math.IsInf(s.loss, 0) {
+		t.state.Loss = s.loss
+	}
 }
 
 // settle measures and checkpoints after a step, where it is time. An interruption in between is remembered: the state says
@@ -230,7 +239,7 @@ func (t *trainer) measure(ctx context.Context) error {
 		return err
 	}
 	t.state.Measured = t.state.Step
-	if t.state.BestStep == 0 || s.loss < t.state.BestLoss {
+	if s.loss < t.state.BestLoss || t.state.BestStep == 0 && !math.IsNaN(s.loss) && !math.IsInf(s.loss, 0) {
 		t.state.BestLoss, t.state.BestStep, t.state.Bad = s.loss, t.state.Step, 0
 		t.best = append(t.best[:0], t.in.Adapter.Values...)
 		return nil

@@ -345,6 +345,27 @@ func TestNothingToLearnIsRefused(t *testing.T) {
 	}
 }
 
+// A step that is not finite is skipped, and the checkpoint behind it can be written.
+func TestCheckpointBehindASkippedStep(t *testing.T) {
+	m := openModel(t)
+	st := newStage(t, t.TempDir())
+	tr, err := newTrainer(testConfig(), Inputs{Model: m, Adapter: newAdapter(t, m), Train: invent(4, m.Vocab)}, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.count(stepStats{loss: 2, tokens: 3})
+	if err := tr.skip(1, tr.plan.train, math.NaN(), 1); err != nil {
+		t.Fatal(err)
+	}
+	tr.count(stepStats{loss: math.NaN(), tokens: 4})
+	if err := st.Checkpoint(tr.state.Step, tr.save); err != nil {
+		t.Fatal(err)
+	}
+	if s := tr.state; s.Step != 2 || s.Tokens != 7 || s.Loss != 2 {
+		t.Errorf("state %+v", s)
+	}
+}
+
 // The best parameters are the result, and patience ends training that gets worse.
 func TestEarlyStopKeepsTheBest(t *testing.T) {
 	m := openModel(t)
