@@ -406,6 +406,33 @@ func TestFullDiskLeavesNothingHalfWritten(t *testing.T) {
 	}
 }
 
+// A stage whose files cannot be closed is not finished, and can still be told to have failed.
+func TestFinishThatFailsCanBeRecorded(t *testing.T) {
+	d, err := Open(t.TempDir(), "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s := d.Stage("sft")
+	if _, err := s.Begin(Manifest{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Timing(1, []KV{{Key: "seconds", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	s.timing.f.Close() // as a disk that gives out
+	if err := s.Finish(1, nil); err == nil {
+		t.Fatal("a file that could not be closed was passed over")
+	}
+	if err := s.Fail(Failed, errors.New("disk")); err != nil {
+		t.Fatal(err)
+	}
+	m, err := ReadManifest(s.Path())
+	if err != nil || m.State != Failed || m.Error != "disk" {
+		t.Errorf("state %s, error %q, %v", m.State, m.Error, err)
+	}
+}
+
 func TestTornTimingLineIsDropped(t *testing.T) {
 	d := openRun(t, t.TempDir(), "r")
 	s := d.Stage("sft")

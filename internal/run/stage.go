@@ -267,11 +267,14 @@ func (s *Stage) Finish(step int, results []KV, outputs ...string) error {
 	if err := s.prune(true); err != nil {
 		return err
 	}
+	if err := s.close(); err != nil {
+		return err // not finished: Fail says so
+	}
 	if err := writeManifest(s.path, m); err != nil {
 		return err
 	}
-	s.manifest = m
-	return s.close()
+	s.manifest, s.begun = m, false
+	return nil
 }
 
 // Fail records why the stage ended before its end: Interrupted, Waiting or
@@ -287,7 +290,7 @@ func (s *Stage) Fail(state State, cause error) error {
 		m.Error = cause.Error()
 	}
 	s.stopClock(&m.Timing)
-	s.manifest = m
+	s.manifest, s.begun = m, false
 	return errors.Join(writeManifest(s.path, m), s.close())
 }
 
@@ -326,7 +329,7 @@ func (s *Stage) close() error {
 	if s.timing != nil {
 		errs = append(errs, s.timing.f.Close())
 	}
-	s.appended, s.timing, s.events, s.begun = nil, nil, nil, false
+	s.appended, s.timing, s.events = nil, nil, nil
 	return errors.Join(errs...)
 }
 
