@@ -30,8 +30,9 @@ type Scorer struct {
 	Role string // "judge" or "proxy"
 }
 
-// Comparison is what one scorer says of two sides over the same prompts. Before is A, After is B. Of one answer standard errors
-// and deviation are NaN, null in JSON, and both p are 1.
+// Comparison is what one scorer says of two sides over the same prompts. Before is A, After is B. N, errors,
+// intervals and tests are of prompts, each with the mean score of its answers. Of one prompt standard errors are NaN, null in JSON,
+// and both p are 1.
 type Comparison struct {
 	Scorer       string         `json:"scorer"`
 	Role         string         `json:"role"`
@@ -50,17 +51,33 @@ type Comparison struct {
 	Ties         int            `json:"ties"`
 	Losses       int            `json:"losses"`
 	SignP        float64        `json:"sign_p"`
-	BeforeScores []float64      `json:"-"`
+	BeforeScores []float64      `json:"-"` // of every answer
 	AfterScores  []float64      `json:"-"`
 }
 
-// compare tests scores of B against A, paired.
+// perPrompt averages the values of the answers to each prompt, which are no independent samples of anything else.
+func perPrompt(xs []float64, samples int) []float64 {
+	if samples == 1 {
+		return xs
+	}
+	out := make([]float64, len(xs)/samples)
+	for i, x := range xs {
+		out[i/samples] += x / float64(samples)
+	}
+	return out
+}
+
+// compare tests scores of B against A, prompt by prompt.
 func compare(s Scorer, a, b []float64, cfg Config, seed uint64) (Comparison, error) {
-	d, wins := make([]float64, len(a)), make([]float64, len(a))
 	for i := range a {
 		if math.IsNaN(a[i]) || math.IsNaN(b[i]) || math.IsInf(a[i], 0) || math.IsInf(b[i], 0) {
 			return Comparison{}, fmt.Errorf("judge %s: answer %d has score %g before and %g after: not a number to compare", s.Name, i, a[i], b[i])
 		}
+	}
+	scoresA, scoresB := a, b
+	a, b = perPrompt(a, cfg.Samples), perPrompt(b, cfg.Samples)
+	d, wins := make([]float64, len(a)), make([]float64, len(a))
+	for i := range a {
 		d[i] = b[i] - a[i]
 		switch {
 		case d[i] > 0:
@@ -72,18 +89,18 @@ func compare(s Scorer, a, b []float64, cfg Config, seed uint64) (Comparison, err
 	ma, mb, md, w := stats.MeanOf(a), stats.MeanOf(b), stats.MeanOf(d), stats.WinRateOf(wins)
 	_, p, _ := stats.PairedT(b, a, cfg.Level)
 	switch {
-	case len(a) < 2 || md.SE == 0 && md.Value == 0: // one answer proves nothing
+	case len(a) < 2 || md.SE == 0 && md.Value == 0: // one prompt proves nothing
 		p = 1
 	case md.SE == 0: // the same difference every time: the limit of ever smaller variation
 		p = 0
 	}
 	return Comparison{
 		Scorer: s.Name, Role: s.Role, N: len(a),
-		Before: ma.Value, BeforeSE: stats.Number(ma.SE), After: mb.Value, AfterSE: stats.Number(mb.SE), BeforeStd: stats.Number(stats.Std(a)),
+		Before: ma.Value, BeforeSE: stats.Number(ma.SE), After: mb.Value, AfterSE: stats.Number(mb.SE), BeforeStd: stats.Number(stats.Std(scoresA)),
 		Difference: md.Value, DifferenceCI: stats.Bootstrap(d, cfg.Bootstrap, cfg.Level, seed), P: p,
 		WinRate: w.Rate, WinRateCI: stats.Bootstrap(wins, cfg.Bootstrap, cfg.Level, seed+1),
 		Wins: w.Wins, Ties: w.Ties, Losses: w.Losses, SignP: w.SignP,
-		BeforeScores: a, AfterScores: b,
+		BeforeScores: scoresA, AfterScores: scoresB,
 	}, nil
 }
 

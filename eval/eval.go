@@ -209,7 +209,7 @@ func (e *evaluation) kl(ctx context.Context, r *Report) error {
 		tokens += len(after[i])
 		total += k1[i]
 	}
-	m := stats.MeanOf(k1)
+	m := stats.MeanOf(perPrompt(k1, e.cfg.Samples))
 	r.KL, r.KLSE, r.KLK3, r.KLPerToken = m.Value, stats.Number(m.SE), stats.MeanOf(k3).Value, total/float64(max(tokens, 1))
 	return nil
 }

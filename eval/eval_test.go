@@ -193,6 +193,17 @@ func TestCompare(t *testing.T) {
 	if c.Difference != 0.75 || c.Wins != 2 || c.Ties != 1 || c.Losses != 1 || c.WinRate != 0.625 || c.Before != 1.5 || c.After != 2.25 {
 		t.Errorf("%+v", c)
 	}
+	// Two answers to each of two prompts: means 1 and 1.5 before, 1.5 and 3 after.
+	cfg := Default()
+	cfg.Samples = 2
+	if c, err = compare(Scorer{Name: "s"}, []float64{0, 2, 2, 1}, []float64{1, 2, 2, 4}, cfg, 1); err != nil {
+		t.Fatal(err)
+	}
+	// Differences 0.5 and 1.5 have mean 1 and standard error sqrt(0.5/2) = 0.5: t = 2 with one degree of freedom, of which the
+	// two-sided p is 1 - 2/pi*atan(2).
+	if c.N != 2 || c.Difference != 1 || c.Wins != 2 || math.Abs(c.P-(1-2/math.Pi*math.Atan(2))) > 1e-12 || len(c.BeforeScores) != 4 {
+		t.Errorf("two answers a prompt: %+v", c)
+	}
 	if _, err := compare(Scorer{}, []float64{math.NaN()}, []float64{1}, Default(), 1); err == nil {
 		t.Error("a score that is no number was compared")
 	}
