@@ -11,8 +11,8 @@
 //  1. Check the judge against what PPO optimised.
 //  2. Sample one answer (or several) per prompt from each side, with the same draws.
 //  3. Score all answers with every judge.
-//  4. Compare, prompt by prompt: mean and standard error of each side, paired bootstrap interval and p of the difference, win rate with
-//     interval and sign test, ties counted ½.
+//  4. Compare, prompt by prompt: mean and standard error of each side, paired bootstrap interval and p of the difference,
+//     win rate with interval and sign test, ties counted ½.
 //  5. KL(B‖A): the mean over B's answers of the sum of log B - log A, in nats per answer, without temperature filtering.
 //  6. Texts: length, stop share, repeated 4-grams, distinct-1 and -2, empty answers, perplexity of the answers under the
 //     bare model (fluency).
