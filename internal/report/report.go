@@ -97,7 +97,7 @@ func numeric(s string) bool {
 		end++
 	}
 	_, err := strconv.ParseFloat(s[:end], 64)
-	return err == nil
+	return err == nil && (end == len(s) || s[end] == ' ') // "95th" is a word
 }
 
 // Number prints a figure with four significant digits, and a dash for NaN.

@@ -52,6 +52,14 @@ func TestPageIsSelfContainedEscapedAndReproducible(t *testing.T) {
 	}
 }
 
+func TestNumeric(t *testing.T) {
+	for s, want := range map[string]bool{"0.5": true, "1.5 ± 0.01": true, "-2e-05 [0, 1]": true, "95th percentile": false, "": false, "loss": false, "–": false} {
+		if numeric(s) != want {
+			t.Errorf("numeric(%q) is %v", s, !want)
+		}
+	}
+}
+
 func TestNumbers(t *testing.T) {
 	for got, want := range map[string]string{
 		Number(1.23456): "1.235", Number(math.NaN()): "–", PlusMinus(1.5, 0.0123): "1.5 ± 0.012", PlusMinus(2, math.NaN()): "2", Range(0, 1): "[0, 1]",
