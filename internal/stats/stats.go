@@ -90,7 +90,7 @@ func Wilson(k, n float64, level float64) Interval {
 	den := 1 + z*z/n
 	mid := (p + z*z/(2*n)) / den
 	half := z / den * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
-	return Interval{mid - half, mid + half}
+	return Interval{max(mid-half, 0), min(mid+half, 1)} // Only rounding can lead outside.
 }
 
 // ClopperPearson is the exact interval of a proportion of k in n.

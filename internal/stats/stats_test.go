@@ -137,3 +137,12 @@ func TestQuantile(t *testing.T) {
 		t.Error("a quantile of nothing is a number")
 	}
 }
+
+// The bounds of none and of all are 0 and 1 but for rounding, which never leads outside.
+func TestWilsonStaysInside(t *testing.T) {
+	for n := 1.0; n < 200; n++ {
+		if none, all := Wilson(0, n, 0.95), Wilson(n, n, 0.95); none.Low > 1e-15 || none.Low < 0 || all.High > 1 || all.High < 1-1e-15 {
+			t.Errorf("n = %g: none %v, all %v", n, none, all)
+		}
+	}
+}
