@@ -67,16 +67,16 @@ type Report struct {
 	// error, and the same by k3, whose terms cannot be negative.
 	KL          float64      `json:"kl"`
 	KLSE        stats.Number `json:"kl_se"`
-	KLK3        float64      `json:"kl_k3"`
+	KLK3        stats.Number `json:"kl_k3"`
 	KLPerToken  float64      `json:"kl_per_token"`
 	TextsBefore Texts        `json:"texts_before"`
 	TextsAfter  Texts        `json:"texts_after"`
 	// Perplexity of the answers of each side, given their prompts, under the bare model: how fluent it finds them.
-	FluencyBefore float64  `json:"answers_perplexity_before"`
-	FluencyAfter  float64  `json:"answers_perplexity_after"`
-	PerplexityN   int      `json:"perplexity_tokens,omitempty"`
-	PerplexityB   *float64 `json:"perplexity_before,omitempty"`
-	PerplexityA   *float64 `json:"perplexity_after,omitempty"`
+	FluencyBefore stats.Number  `json:"answers_perplexity_before"`
+	FluencyAfter  stats.Number  `json:"answers_perplexity_after"`
+	PerplexityN   int           `json:"perplexity_tokens,omitempty"`
+	PerplexityB   *stats.Number `json:"perplexity_before,omitempty"`
+	PerplexityA   *stats.Number `json:"perplexity_after,omitempty"`
 	before, after []Answer
 }
 
@@ -210,7 +210,7 @@ func (e *evaluation) kl(ctx context.Context, r *Report) error {
 		total += k1[i]
 	}
 	m := stats.MeanOf(perPrompt(k1, e.cfg.Samples))
-	r.KL, r.KLSE, r.KLK3, r.KLPerToken = m.Value, stats.Number(m.SE), stats.MeanOf(k3).Value, total/float64(max(tokens, 1))
+	r.KL, r.KLSE, r.KLK3, r.KLPerToken = m.Value, stats.Number(m.SE), stats.Number(stats.MeanOf(k3).Value), total/float64(max(tokens, 1))
 	return nil
 }
 
@@ -234,7 +234,7 @@ func (e *evaluation) fluency(ctx context.Context, r *Report) error {
 			}
 			tokens += len(answer)
 		}
-		ppl := math.Exp(nll / float64(max(tokens, 1)))
+		ppl := stats.Number(math.Exp(nll / float64(max(tokens, 1))))
 		if i == 0 {
 			r.FluencyBefore = ppl
 		} else {
@@ -273,7 +273,7 @@ func (e *evaluation) perplexities(ctx context.Context, r *Report) error {
 		if weight == 0 {
 			return errors.New("eval.held: no demonstration has a token to predict")
 		}
-		ppl := math.Exp(nll / weight)
+		ppl := stats.Number(math.Exp(nll / weight))
 		if i == 0 {
 			r.PerplexityB = &ppl
 		} else {

@@ -19,6 +19,7 @@ import (
 	"plumb/internal/rng"
 	"plumb/internal/rollout"
 	"plumb/internal/run"
+	"plumb/internal/stats"
 	"plumb/internal/tensor"
 )
 
@@ -116,7 +117,7 @@ func TestRunComparesPairedAndReproducibly(t *testing.T) {
 		t.Errorf("perplexity over %d tokens: %v, %v", r.PerplexityN, r.PerplexityB, r.PerplexityA)
 	}
 	// Fluency from the model's own logits, one answer after the other.
-	for side, got := range map[*[]Answer]float64{&r.before: r.FluencyBefore, &r.after: r.FluencyAfter} {
+	for side, got := range map[*[]Answer]stats.Number{&r.before: r.FluencyBefore, &r.after: r.FluencyAfter} {
 		nll, n := 0.0, 0
 		for _, a := range *side {
 			tape := tensor.NewInferenceTape(m.Pool())
@@ -133,7 +134,7 @@ func TestRunComparesPairedAndReproducibly(t *testing.T) {
 			}
 		}
 		// float32 logits of size below 10: 1e-5 relative is ample.
-		if want := math.Exp(nll / float64(n)); math.Abs(got/want-1) > 1e-5 {
+		if want := math.Exp(nll / float64(n)); math.Abs(float64(got)/want-1) > 1e-5 {
 			t.Errorf("perplexity of the answers %g, want %g", got, want)
 		}
 	}

@@ -37,11 +37,11 @@ func (r *Report) page(cfg Config) (*report.Page, error) {
 
 	p.Heading("How far the policy moved")
 	p.Table("on the answers of "+r.After, []string{"measure", "value"}, [][]string{
-		{"KL, nats per answer (k1)", report.PlusMinus(r.KL, float64(r.KLSE))}, {"KL, nats per answer (k3)", report.Number(r.KLK3)}, {"KL, nats per token (k1)", report.Number(r.KLPerToken)},
+		{"KL, nats per answer (k1)", report.PlusMinus(r.KL, float64(r.KLSE))}, {"KL, nats per answer (k3)", report.Number(float64(r.KLK3))}, {"KL, nats per token (k1)", report.Number(r.KLPerToken)},
 	})
 	if r.PerplexityB != nil {
 		p.Table(fmt.Sprintf("perplexity on held-out demonstrations, %d tokens", r.PerplexityN), []string{"side", "perplexity"},
-			[][]string{{r.Before, report.Number(*r.PerplexityB)}, {r.After, report.Number(*r.PerplexityA)}})
+			[][]string{{r.Before, report.Number(float64(*r.PerplexityB))}, {r.After, report.Number(float64(*r.PerplexityA))}})
 	}
 
 	p.Heading("Texts")
@@ -51,7 +51,7 @@ func (r *Report) page(cfg Config) (*report.Page, error) {
 		line("mean length, tokens", b.LengthMean, a.LengthMean), line("95th percentile of length", b.LengthP95, a.LengthP95),
 		line("ended by themselves, share", b.StopShare, a.StopShare), line("empty, share", b.EmptyShare, a.EmptyShare),
 		line("repeated 4-grams, share", b.Repeated4, a.Repeated4), line("distinct-1", b.Distinct1, a.Distinct1), line("distinct-2", b.Distinct2, a.Distinct2),
-		line("perplexity under the bare model", r.FluencyBefore, r.FluencyAfter),
+		line("perplexity under the bare model", float64(r.FluencyBefore), float64(r.FluencyAfter)),
 		line("identical on both sides, share", b.IdenticalTo, a.IdenticalTo),
 	})
 

@@ -3,6 +3,7 @@ package reward
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"plumb/internal/model"
 	"plumb/internal/objective"
@@ -37,6 +38,11 @@ func Measure(ctx context.Context, m *model.Model, a *peft.Adapter, pairs []Pair,
 	scores, err := m.ScoresOf(ctx, tensor.NewInferenceTape(m.Pool()), a, sides, microTokens)
 	if err != nil {
 		return out, err
+	}
+	for i, s := range scores {
+		if x := float64(s); math.IsNaN(x) || math.IsInf(x, 0) {
+			return out, fmt.Errorf("held-out pair %d scores %g: the reward model has diverged; lower reward.lr", i/2+1, s)
+		}
 	}
 	w := make([]float64, len(pairs))
 	for i := range w {

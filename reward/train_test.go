@@ -336,6 +336,17 @@ func TestFindScale(t *testing.T) {
 	}
 }
 
+func TestScoresThatAreNoNumbersAreRefused(t *testing.T) {
+	m := openModel(t)
+	a := newAdapter(t, m)
+	for i := range a.Values {
+		a.Values[i] = float32(math.Inf(1))
+	}
+	if _, err := Measure(context.Background(), m, a, invent(3, m.Vocab), 30); err == nil || !strings.Contains(err.Error(), "diverged") {
+		t.Errorf("%v", err)
+	}
+}
+
 // Exchanging the sides and the label leaves the loss as it is and negates the gap.
 func TestSwapNegatesTheGap(t *testing.T) {
 	m := openModel(t)
