@@ -70,7 +70,7 @@ type Source struct {
 type Peft struct {
 	// R is LoRA's rank, >= 1. Default 16.
 	R int
-	// Alpha scales LoRA's update by alpha/r. Default 32.
+	// Alpha scales LoRA's update by alpha/r, > 0. Default 32.
 	Alpha float64
 	// Targets are the modules that get a pair: all-linear, or names. Default all-linear.
 	Targets []string
@@ -137,6 +137,7 @@ func (c *Config) Validate() error {
 	check(c.MaxLength >= 2, "max_length: %d, want at least 2", c.MaxLength)
 	check(c.Layers >= 0, "layers: %d, want at least 0", c.Layers)
 	check(c.Peft.R >= 1, "peft.r: %d, want at least 1", c.Peft.R)
+	check(c.Peft.Alpha > 0, "peft.alpha: %g, want above 0: at 0 nothing is learned", c.Peft.Alpha)
 	check(c.Epochs >= 1, "epochs: %d, want at least 1", c.Epochs)
 	check(c.Batch >= 1, "batch: %d, want at least 1", c.Batch)
 	check(c.MicroTokens >= 1, "micro_tokens: %d, want at least 1", c.MicroTokens)

@@ -21,3 +21,12 @@ func TestConfigNamesWhatIsWrongWithASource(t *testing.T) {
 		}
 	}
 }
+
+func TestConfigNamesWhatIsWrong(t *testing.T) {
+	c := Default()
+	c.Data = []Source{{Path: "labels.db"}}
+	c.Peft.Alpha = 0
+	if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), "peft.alpha:") {
+		t.Errorf("%v", err)
+	}
+}

@@ -80,7 +80,7 @@ type Peft struct {
 	Method string
 	// R is LoRA's rank, >= 1. Default 16 (TRL).
 	R int
-	// Alpha scales LoRA's update by alpha/r. Default 32 (TRL).
+	// Alpha scales LoRA's update by alpha/r, > 0. Default 32 (TRL).
 	Alpha float64
 	// RSLoRA scales by alpha/sqrt(r) instead (Kalajdzievski 2023). Default false.
 	RSLoRA bool `yaml:"rslora"`
@@ -152,6 +152,7 @@ func (c *Config) Validate() error {
 	check(c.Eval >= 0 && c.Eval < 1, "eval: %g, want at least 0 and below 1", c.Eval)
 	check(c.MaxLength >= 2, "max_length: %d, want at least 2", c.MaxLength)
 	check(c.Peft.R >= 1, "peft.r: %d, want at least 1", c.Peft.R)
+	check(c.Peft.Alpha > 0, "peft.alpha: %g, want above 0: at 0 nothing is learned", c.Peft.Alpha)
 	check(c.Epochs > 0, "epochs: %g, want above 0", c.Epochs)
 	check(c.MaxSteps >= 0, "max_steps: %d, want at least 0", c.MaxSteps)
 	check(c.Batch >= 1, "batch: %d, want at least 1", c.Batch)
