@@ -173,9 +173,12 @@ func (p *pipeline) printSummary(s summary, r *eval.Report) error {
 		add("proxy score after", report.PlusMinus(x.After, float64(x.AfterSE)), "")
 	}
 	if g := s.Gold; g != nil {
-		judge := r.Comparisons[0].Scorer
-		add("gold score before", report.PlusMinus(g.Before, float64(g.BeforeSE)), "judge: "+judge)
-		add("gold score after", report.PlusMinus(g.After, float64(g.AfterSE)), fmt.Sprintf("difference %s, p = %s", report.Range(g.Interval[0], g.Interval[1]), report.Number(g.P)))
+		what := "gold"
+		if p.recipe.Eval == nil || p.recipe.Eval.Judge.Gold == "" {
+			what = "judge's" // A reward model's word, not the truth.
+		}
+		add(what+" score before", report.PlusMinus(g.Before, float64(g.BeforeSE)), "judge: "+r.Comparisons[0].Scorer)
+		add(what+" score after", report.PlusMinus(g.After, float64(g.AfterSE)), fmt.Sprintf("difference %s, p = %s", report.Range(g.Interval[0], g.Interval[1]), report.Number(g.P)))
 	}
 	if s.KL != nil {
 		add("KL from the SFT policy", report.PlusMinus(r.KL, float64(r.KLSE))+" nats", "per answer")
