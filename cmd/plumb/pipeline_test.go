@@ -27,9 +27,9 @@ func chain(t *testing.T) string {
 	recipe := `name: t
 base: ` + base + `
 seed: 3
-sft: {data: [{path: demos.jsonl}], batch: 4, eval: 0.1, eval_every: 2, save_every: 2, peft: {r: 2, alpha: 4}}
+sft: {data: [{path: demos.jsonl}], batch: 4, eval: 0.1, eval_every: 4, save_every: 4, peft: {r: 2, alpha: 4}}
 pairs: {prompts: prompts.jsonl, max_new: 12, save_every: 2}
-reward: {data: [{path: pref.jsonl}], eval: 0.1, batch: 4, save_every: 2, layers: 2, normalise: {samples: 8, max_new: 8}}
+reward: {data: [{path: pref.jsonl}], eval: 0.1, batch: 4, save_every: 4, layers: 2, normalise: {samples: 8, max_new: 8}}
 ppo: {prompts: prompts.jsonl, episodes: 24, batch: 4, epochs: 1, sampling: {max_new: 12}, critic: {layers: 2}, save_every: 1}
 `
 	var demos, prefs, prompts strings.Builder
