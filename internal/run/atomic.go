@@ -131,6 +131,26 @@ func removeTemps(dir string) error {
 	return nil
 }
 
+// removeAllTemps clears what a killed process left anywhere under dir: a stage that is done is not begun again, and some
+// files belong to no stage.
+func removeAllTemps(dir string) error {
+	return filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("clean %s: %w", dir, err)
+		}
+		if !strings.HasPrefix(e.Name(), tempPrefix) || p == dir {
+			return nil
+		}
+		if err := os.RemoveAll(p); err != nil {
+			return fmt.Errorf("clean %s: %w", dir, err)
+		}
+		if e.IsDir() {
+			return fs.SkipDir
+		}
+		return nil
+	})
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -79,7 +79,7 @@ func Open(root, name string) (*Dir, error) {
 		lock.Close()
 		return nil, fmt.Errorf("lock run folder %s: %w", path, err)
 	}
-	if err := removeTemps(path); err != nil {
+	if err := removeAllTemps(path); err != nil {
 		d.Close()
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -70,6 +71,34 @@ func TestSecondProcessIsRefusedAndTold(t *testing.T) {
 	cmd.Env = append(os.Environ(), toyEnv+"="+root)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("after Close: %v: %s", err, out)
+	}
+}
+
+// A killed process may leave half-written files beside the stages, in stages that are done, and deep inside them.
+func TestOpenRemovesWhatAKilledProcessLeft(t *testing.T) {
+	root := t.TempDir()
+	left := []string{".tmp-a", "embedded/.tmp-b.jsonl-1", "sft/inputs/.tmp-c", "sft/.tmp-adapter-2/x.bin", "sft/state/.tmp-old-step-00000001/y"}
+	kept := []string{"embedded/b.jsonl", "sft/adapter/x.tmp-y", "sft/run.json"}
+	for _, name := range slices.Concat(left, kept) {
+		p := filepath.Join(root, "r", filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, []byte("x"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := Open(root, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for _, name := range left {
+		if exists(d.Path(filepath.FromSlash(name))) {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	for _, name := range kept {
+		if !exists(d.Path(filepath.FromSlash(name))) {
+			t.Errorf("%s was removed", name)
+		}
 	}
 }
 
