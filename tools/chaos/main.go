@@ -2,9 +2,10 @@
 //
 //	chaos [-kills 10] [-seed 1] [-out chaos.json] PLUMB RECIPE DIR [FLAG ...]
 //
-// The recipe is run undisturbed under DIR/whole. Then it is run again and again under DIR/killed, each time from nothing:
-// in every stage of it the program is killed (SIGKILL) at a random moment and started again, until it ends, and every file
-// of the run folder is compared with the undisturbed run's. The moments of a stage are spread over its time: of n kills
+// The recipe is run undisturbed under DIR/run, which is then kept as DIR/whole. Then it is run again and again under
+// DIR/run (an exported adapter names the folder of its base: other folders give other bytes), each time from nothing: in
+// every stage of it the program is killed (SIGKILL) at a random moment and started again, until it ends, and every file
+// of the run folder is compared with the undisturbed run's; the last that differs is kept as DIR/differs. The moments of a stage are spread over its time: of n kills
 // the i-th falls into the i-th n-th part of it. The time of a stage runs from the line that says it began to the line of
 // the next stage; the first one's from the start of the program.
 //
@@ -88,11 +89,17 @@ func (c *chaos) run() error {
 		if err != nil {
 			return fmt.Errorf("round %d: %w", round+1, err)
 		}
-		got, err := c.files(filepath.Join(c.dir, "killed"))
+		got, err := c.files(filepath.Join(c.dir, "run"))
 		if err != nil {
 			return err
 		}
 		n := c.compare(want, got)
+		if n > 0 {
+			kept := filepath.Join(c.dir, "differs")
+			if err := errors.Join(os.RemoveAll(kept), os.Rename(filepath.Join(c.dir, "run"), kept)); err != nil {
+				return err
+			}
+		}
 		fmt.Printf("round %d: killed %d times, started %d times; %d files differ (%.0f s)\n", round+1, hits, starts, n, time.Since(began).Seconds())
 	}
 	return c.verdict()
@@ -143,9 +150,9 @@ type process struct {
 	text  []string
 }
 
-// start runs the recipe under a folder.
-func (c *chaos) start(runs string) (*process, error) {
-	args := append([]string{"run", c.recipe, "--runs", filepath.Join(c.dir, runs)}, c.flags...)
+// start starts plumb run.
+func (c *chaos) start() (*process, error) {
+	args := append([]string{"run", c.recipe, "--runs", filepath.Join(c.dir, "run")}, c.flags...)
 	p := &process{cmd: exec.Command(c.plumb, args...), lines: make(chan string)}
 	pipe, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -195,11 +202,12 @@ func begins(line string) string {
 
 // undisturbed runs the recipe once, notes how long each stage takes and returns its files.
 func (c *chaos) undisturbed() (map[string]string, error) {
-	if err := os.RemoveAll(filepath.Join(c.dir, "whole")); err != nil {
+	live, whole := filepath.Join(c.dir, "run"), filepath.Join(c.dir, "whole")
+	if err := errors.Join(os.RemoveAll(live), os.RemoveAll(whole)); err != nil {
 		return nil, err
 	}
 	from := time.Now()
-	p, err := c.start("whole")
+	p, err := c.start()
 	if err != nil {
 		return nil, err
 	}
@@ -223,12 +231,16 @@ func (c *chaos) undisturbed() (map[string]string, error) {
 		return nil, errors.New("no stage began")
 	}
 	c.window[c.stages[len(c.stages)-1]] = time.Since(from)
-	return c.files(filepath.Join(c.dir, "whole"))
+	files, err := c.files(live)
+	if err != nil {
+		return nil, err
+	}
+	return files, os.Rename(live, whole)
 }
 
 // disturbed runs the recipe from nothing to its end, with one kill in every stage that still lacks some.
 func (c *chaos) disturbed() (hits, starts int, err error) {
-	if err := os.RemoveAll(filepath.Join(c.dir, "killed")); err != nil {
+	if err := os.RemoveAll(filepath.Join(c.dir, "run")); err != nil {
 		return 0, 0, err
 	}
 	var todo []string
@@ -239,7 +251,7 @@ func (c *chaos) disturbed() (hits, starts int, err error) {
 	}
 	for {
 		starts++
-		p, err := c.start("killed")
+		p, err := c.start()
 		if err != nil {
 			return hits, starts, err
 		}
