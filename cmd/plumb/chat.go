@@ -119,10 +119,14 @@ func (c *conversation) loop(ctx context.Context) error {
 			if interactive {
 				fmt.Fprintln(c.err)
 			}
-			if errors.Is(err, io.EOF) {
-				return nil
+			if !errors.Is(err, io.EOF) {
+				return err
 			}
-			return err
+			if text != "" { // a last line that was to go on
+				_, err = c.turn(ctx, strings.TrimSuffix(text, "\n"))
+				return err
+			}
+			return nil
 		case line := <-lines:
 			if rest, more := strings.CutSuffix(line, `\`); more {
 				text += rest + "\n"

@@ -198,6 +198,10 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 	}
 	in.Train, in.Held = slices.Concat(train...), held
 	p.note("reward: %d pairs to train on, %d held out; %d parameters are trained", len(in.Train), len(in.Held), adapter.Trainable())
+	asked, err := normaliseOn(enc, prompts, c.Normalise.Samples)
+	if err != nil { // Before the training, not behind it.
+		return stageResult{}, fmt.Errorf("reward.normalise: %w", err)
+	}
 	done, err := reward.Train(ctx, c, in, s)
 	if err != nil {
 		return stageResult{}, err
@@ -205,7 +209,7 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 	accuracy := done.Held
 	scorer := &reward.Scorer{Model: base.Model, Adapter: adapter, Scale: reward.Scale{Gain: 1}, MicroTokens: c.MicroTokens}
 	if c.Normalise.Samples > 0 {
-		if scorer.Scale, err = p.normalise(ctx, c, base, enc, policy, scorer, prompts); err != nil {
+		if scorer.Scale, err = p.normalise(ctx, c, base, enc, policy, scorer, asked); err != nil {
 			return stageResult{}, err
 		}
 	}
@@ -260,21 +264,26 @@ func (p *pipeline) rewardPairs(enc *dataset.Encoder, c reward.Config, src compar
 // streamNormalise keeps the draws of these answers apart from those of other stages with the same seed.
 const streamNormalise = 0x6e6f726d // "norm"
 
-// normalise samples answers of the SFT policy and finds gain and bias.
-func (p *pipeline) normalise(ctx context.Context, c reward.Config, base *loaded, enc *dataset.Encoder, policy *peft.Adapter, scorer *reward.Scorer, prompts []dataset.Prompt) (reward.Scale, error) {
-	n := c.Normalise
+// normaliseOn are n answers to be sampled, to the prompts in turn.
+func normaliseOn(enc *dataset.Encoder, prompts []dataset.Prompt, n int) ([]rollout.Request, error) {
 	var reqs []rollout.Request
-	for i := 0; len(reqs) < n.Samples; i++ {
+	for i := range n {
 		pr := prompts[i%len(prompts)]
 		ids, err := enc.Prompt(pr)
-		if err != nil {
-			return reward.Scale{}, fmt.Errorf("reward.normalise: %w", err)
+		if err != nil && pr.Prompt.Empty() {
+			return nil, errors.New("whole texts are compared, there is no prompt to answer; name normalise.prompts, or set normalise.samples to 0")
 		}
-		if len(ids) == 0 {
-			return reward.Scale{}, errors.New("reward.normalise: whole texts are compared, there is no prompt to answer; name normalise.prompts, or set normalise.samples to 0")
+		if err != nil {
+			return nil, err
 		}
 		reqs = append(reqs, rollout.Request{Prompt: ids, Episode: uint64(i)})
 	}
+	return reqs, nil
+}
+
+// normalise samples answers of the SFT policy and finds gain and bias.
+func (p *pipeline) normalise(ctx context.Context, c reward.Config, base *loaded, enc *dataset.Encoder, policy *peft.Adapter, scorer *reward.Scorer, reqs []rollout.Request) (reward.Scale, error) {
+	n := c.Normalise
 	opt := rollout.Default()
 	opt.Temperature, opt.MaxNew, opt.Seed, opt.StopIDs = float32(n.Temperature), n.MaxNew, rng.Derive(p.recipe.Seed, streamNormalise), enc.StopIDs()
 	p.progress.Start("answers to normalise on", "tokens", 0, 0)

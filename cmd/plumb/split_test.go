@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +84,31 @@ func TestStopTokensByText(t *testing.T) {
 	}
 	if _, err := l.tokensOf([]string{"two words here"}); err == nil || !strings.Contains(err.Error(), "two words here") {
 		t.Errorf("a text of many tokens: %v", err)
+	}
+}
+
+// What has no prompt cannot be normalised on: said in words, before anything is trained. The tokenizer has no BOS, which could
+// stand for an empty prompt.
+func TestNormaliseNeedsPrompts(t *testing.T) {
+	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}}
+	if err := a.start(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := a.openSides(place{base: golden.Shared(t, "tokenizers/gpt2-hf/tokenizer.json")}, "gpt2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc, err := dataset.NewEncoder(dataset.EncoderConfig{Tokenizer: l.Tokenizer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := []dataset.Prompt{{Prompt: dataset.Passage{Text: "One day"}}, {Prompt: dataset.Passage{Text: "A cat"}}}
+	got, err := normaliseOn(enc, two, 3)
+	if err != nil || len(got) != 3 || !slices.Equal(got[0].Prompt, got[2].Prompt) || got[2].Episode != 2 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := normaliseOn(enc, []dataset.Prompt{{}}, 3); err == nil || !strings.Contains(err.Error(), "normalise.prompts") {
+		t.Errorf("%v", err)
 	}
 }
 
