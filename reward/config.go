@@ -72,6 +72,8 @@ type Peft struct {
 	R int
 	// Alpha scales LoRA's update by alpha/r, > 0. Default 32.
 	Alpha float64
+	// Dropout is the probability in [0,1) with which an element of a pair's input is dropped in training. Default 0.
+	Dropout float64
 	// Targets are the modules that get a pair: all-linear, or names. Default all-linear.
 	Targets []string
 }
@@ -137,6 +139,7 @@ func (c *Config) Validate() error {
 	check(c.MaxLength >= 2, "max_length: %d, want at least 2", c.MaxLength)
 	check(c.Layers >= 0, "layers: %d, want at least 0", c.Layers)
 	check(c.Peft.R >= 1, "peft.r: %d, want at least 1", c.Peft.R)
+	check(c.Peft.Dropout >= 0 && c.Peft.Dropout < 1, "peft.dropout: %g, want at least 0 and below 1", c.Peft.Dropout)
 	check(c.Peft.Alpha > 0, "peft.alpha: %g, want above 0: at 0 nothing is learned", c.Peft.Alpha)
 	check(c.Epochs >= 1, "epochs: %d, want at least 1", c.Epochs)
 	check(c.Batch >= 1, "batch: %d, want at least 1", c.Batch)

@@ -103,8 +103,9 @@ func (t *trainer) gradients(pairs []Pair) stepStats {
 	var chosen, rejected []float64
 	for _, part := range parts(pairs, t.c.MicroTokens) {
 		b, last := pack(part)
-		s.tokens += len(b.IDs)
 		t.tape.Reset()
+		t.tape.Drop(t.in.Seed, uint64(t.state.Step), uint64(s.tokens))
+		s.tokens += len(b.IDs)
 		scores := t.in.Model.Scores(t.tape, t.in.Adapter, t.in.Model.Hidden(t.tape, t.in.Adapter, b), last)
 		w := make([]float64, len(part))
 		for i := range w {

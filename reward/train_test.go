@@ -38,7 +38,7 @@ func openModel(t *testing.T) *model.Model {
 	return m
 }
 
-func newAdapter(t *testing.T, m *model.Model) *peft.Adapter {
+func newAdapter(t *testing.T, m *model.Model, dropout float64) *peft.Adapter {
 	t.Helper()
 	a, err := peft.New(peft.Default(), m.Modules(), 3)
 	if err != nil {
@@ -115,7 +115,7 @@ func trainThrough(t *testing.T, m *model.Model, c Config, pairs []Pair, root str
 		if _, err := st.Begin(run.Manifest{}); err != nil {
 			t.Fatal(err)
 		}
-		a := newAdapter(t, m)
+		a := newAdapter(t, m, 0.1)
 		ctx, stop := context.WithCancel(context.Background())
 		in := Inputs{Model: m, Adapter: a, Train: pairs[:36], Held: pairs[36:], Seed: 1, Progress: &stopper{after: every, stop: stop}}
 		acc, err := attempt(ctx, c, in, st)
@@ -211,7 +211,7 @@ func TestLearnsWhatSeparatesThePairs(t *testing.T) {
 	if _, err := st.Begin(run.Manifest{}); err != nil {
 		t.Fatal(err)
 	}
-	a := newAdapter(t, m)
+	a := newAdapter(t, m, 0)
 	in := Inputs{Model: m, Adapter: a, Train: pairs[:240], Held: pairs[240:]}
 	before, err := Measure(context.Background(), m, a, in.Held, 100)
 	if err != nil {
@@ -338,7 +338,7 @@ func TestFindScale(t *testing.T) {
 
 func TestScoresThatAreNoNumbersAreRefused(t *testing.T) {
 	m := openModel(t)
-	a := newAdapter(t, m)
+	a := newAdapter(t, m, 0)
 	for i := range a.Values {
 		a.Values[i] = float32(math.Inf(1))
 	}
@@ -350,7 +350,7 @@ func TestScoresThatAreNoNumbersAreRefused(t *testing.T) {
 // Exchanging the sides and the label leaves the loss as it is and negates the gap.
 func TestSwapNegatesTheGap(t *testing.T) {
 	m := openModel(t)
-	a := newAdapter(t, m)
+	a := newAdapter(t, m, 0)
 	pairs := invent(9, m.Vocab)
 	swapped := slices.Clone(pairs)
 	for i, p := range pairs {

@@ -84,6 +84,8 @@ type Peft struct {
 	Alpha float64
 	// RSLoRA scales by alpha/sqrt(r) instead (Kalajdzievski 2023). Default false.
 	RSLoRA bool `yaml:"rslora"`
+	// Dropout is the probability in [0,1) with which an element of a pair's input is dropped in training. Default 0.
+	Dropout float64
 	// Targets are the modules that get a pair: all-linear, or names such as q_proj. Default all-linear.
 	Targets []string
 	// ModulesToSave are modules trained whole beside the pairs: embed_tokens, lm_head. Default none.
@@ -153,6 +155,8 @@ func (c *Config) Validate() error {
 	check(c.MaxLength >= 2, "max_length: %d, want at least 2", c.MaxLength)
 	check(c.Peft.R >= 1, "peft.r: %d, want at least 1", c.Peft.R)
 	check(c.Peft.Alpha > 0, "peft.alpha: %g, want above 0: at 0 nothing is learned", c.Peft.Alpha)
+	check(c.Peft.Dropout >= 0 && c.Peft.Dropout < 1, "peft.dropout: %g, want at least 0 and below 1", c.Peft.Dropout)
+	check(c.Peft.Dropout == 0 || c.Peft.Method == "lora", "peft.dropout: %g acts on LoRA's pairs, which peft.method: %s has none of", c.Peft.Dropout, c.Peft.Method)
 	check(c.Epochs > 0, "epochs: %g, want above 0", c.Epochs)
 	check(c.MaxSteps >= 0, "max_steps: %d, want at least 0", c.MaxSteps)
 	check(c.Batch >= 1, "batch: %d, want at least 1", c.Batch)

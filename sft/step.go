@@ -96,6 +96,7 @@ func (t *trainer) gradients(rows []Row, weights []float64) stepStats {
 	var s stepStats
 	for _, part := range parts(rows, t.c.MicroTokens) {
 		b, hidden, targets := micro(part)
+		row := s.tokens
 		s.tokens += len(b.IDs)
 		if len(targets) == 0 {
 			continue
@@ -103,6 +104,7 @@ func (t *trainer) gradients(rows []Row, weights []float64) stepStats {
 		w := weights[:len(targets)]
 		weights = weights[len(targets):]
 		t.tape.Reset()
+		t.tape.Drop(t.in.Seed, uint64(t.state.Step), uint64(row))
 		h := t.in.Model.Hidden(t.tape, t.in.Adapter, b)
 		logp, entropy, best := t.in.Model.Predict(t.tape, t.in.Adapter, h, hidden, targets, 1)
 		r := t.loss.Eval(w, map[string][]float64{"logp": widen(logp)})

@@ -81,7 +81,7 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 			in.Reference = policy.Clone().Freeze()
 		} else {
 			w := p.recipe.Reward.Peft
-			if in.Policy, err = newLoRA(base, w.R, w.Alpha, w.Targets, p.recipe.Seed); err != nil {
+			if in.Policy, err = newLoRA(base, w, p.recipe.Seed); err != nil {
 				return stageResult{}, err
 			}
 			p.note("ppo: the policy starts as a new adapter of rank %d on the model as it is", w.R)

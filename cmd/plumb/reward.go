@@ -171,7 +171,7 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 	policy := adapter // Whose answers normalise the scores.
 	if adapter != nil {
 		policy = adapter.Clone().Freeze()
-	} else if adapter, err = newLoRA(base, c.Peft.R, c.Peft.Alpha, c.Peft.Targets, p.recipe.Seed); err != nil {
+	} else if adapter, err = newLoRA(base, c.Peft, p.recipe.Seed); err != nil {
 		return stageResult{}, fmt.Errorf("reward.peft: %w", err)
 	}
 	width := base.Model.Config.Hidden
@@ -308,9 +308,9 @@ func (p *pipeline) normalise(ctx context.Context, c reward.Config, base *loaded,
 }
 
 // newLoRA is a fresh adapter where there is no SFT adapter to start from.
-func newLoRA(base *loaded, r int, alpha float64, targets []string, seed uint64) (*peft.Adapter, error) {
+func newLoRA(base *loaded, c reward.Peft, seed uint64) (*peft.Adapter, error) {
 	cfg := peft.Default()
-	cfg.R, cfg.Alpha, cfg.Targets = r, alpha, peft.Names(targets...)
+	cfg.R, cfg.Alpha, cfg.Dropout, cfg.Targets = c.R, c.Alpha, c.Dropout, peft.Names(c.Targets...)
 	return peft.New(cfg, base.Model.Modules(), seed)
 }
 

@@ -90,7 +90,7 @@ func (p *pipeline) sftInputs(base *loaded, c sft.Config, paths []string) (sft.In
 
 func loraConfig(c sft.Peft) peft.Config {
 	out := peft.Default()
-	out.R, out.Alpha, out.UseRSLoRA = c.R, c.Alpha, c.RSLoRA
+	out.R, out.Alpha, out.UseRSLoRA, out.Dropout = c.R, c.Alpha, c.RSLoRA, c.Dropout
 	out.Targets, out.ModulesToSave, out.TaskType = peft.Names(c.Targets...), c.ModulesToSave, "CAUSAL_LM"
 	for _, x := range c.RankPattern {
 		out.RankPattern = append(out.RankPattern, peft.Pattern{Expr: x.Name, Value: x.Value})

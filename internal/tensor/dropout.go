@@ -2,15 +2,18 @@ package tensor
 
 // Drop makes the pairs of LoRA that have a Dropout drop elements of their inputs until the next Reset (Hu et al. 2021, as
 // in PEFT: the input of the pair only, the kept elements divided by 1-Dropout). The draws are a function of the seed, the
-// step, the pair and the element's place in the batch. Without it nothing is dropped.
-func (t *Tape) Drop(seed, step uint64) {
+// step, the pair and the element's place in the step: row is how many of the step's rows came before this tape's, so a step
+// cut into other micro-batches drops the same elements. Without it nothing is dropped.
+//
+// Deviation from PEFT: a pair that is not trained does not drop. What lies below the trained blocks is a fixed function.
+func (t *Tape) Drop(seed, step, row uint64) {
 	if t.off {
 		panic("tensor: Drop: the tape does not record")
 	}
-	t.dropping, t.dropKey = true, mix(seed+mix(step))
+	t.dropping, t.dropKey, t.dropRow = true, mix(seed+mix(step)), row
 }
 
-func (t *Tape) drops(l *LoRA) bool { return t.dropping && l.Dropout > 0 }
+func (t *Tape) drops(l *LoRA) bool { return t.dropping && l.Dropout > 0 && l.trained() }
 
 // kept is x as the pair sees it; scratch, if not nil, is to be given back.
 func (t *Tape) kept(x *Tensor, l *LoRA) (data, scratch []float32) {
@@ -28,10 +31,11 @@ const dropBlock = 1 << 14
 // drop sets dst to src without the dropped elements. dst may be src.
 func (t *Tape) drop(dst, src []float32, l *LoRA) {
 	key, scale := t.dropKey+l.Key, 1/(1-l.Dropout)
+	first := t.dropRow * uint64(l.A.W.In)
 	below := uint64(float64(l.Dropout) * (1 << 32))
 	t.pool.Do((len(src)+dropBlock-1)/dropBlock, func(b int) {
 		for i := b * dropBlock; i < min((b+1)*dropBlock, len(src)); i++ {
-			if mix(key+uint64(i)*0x9e3779b97f4a7c15)>>32 < below {
+			if mix(key+(first+uint64(i))*0x9e3779b97f4a7c15)>>32 < below {
 				dst[i] = 0
 			} else {
 				dst[i] = src[i] * scale

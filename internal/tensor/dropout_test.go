@@ -25,7 +25,7 @@ func TestDropout(t *testing.T) {
 	w := matrix(make([]float32, out*in), nil, out, in) // only the pair acts
 	l := &LoRA{A: *matrix(a, ga, r, in), B: *matrix(b, gb, out, r), Scale: 2, Dropout: 0.25, Key: 77}
 
-	tape.Drop(5, 1)
+	tape.Drop(5, 1, 0)
 	mask := make([]float32, m*in)
 	tape.drop(mask, slices.Repeat([]float32{1}, m*in), l)
 	kept := 0
@@ -65,7 +65,7 @@ func TestDropout(t *testing.T) {
 	again := func(seed, step uint64) []float32 {
 		tape.Reset()
 		if seed != 0 {
-			tape.Drop(seed, step)
+			tape.Drop(seed, step, 0)
 		}
 		return slices.Clone(tape.Linear(tape.Leaf(x, m, in, true), w, nil, l).Data)
 	}
@@ -75,6 +75,17 @@ func TestDropout(t *testing.T) {
 	if slices.Equal(again(5, 2), first) || slices.Equal(again(6, 1), first) {
 		t.Error("another step or seed drops the same elements")
 	}
+	// The second half of the rows, as a micro-batch of its own.
+	tape.Reset()
+	tape.Drop(5, 1, m/2)
+	if half := tape.Linear(tape.Leaf(x[m/2*in:], m/2, in, true), w, nil, l).Data; !slices.Equal(half, first[m/2*out:]) {
+		t.Error("rows of another micro-batch drop other elements")
+	}
+	l.A.Grad, l.B.Grad = nil, nil
+	if frozen := again(5, 1); slices.Equal(frozen, first) || !slices.Equal(frozen, again(0, 0)) {
+		t.Error("a frozen pair drops")
+	}
+	l.A.Grad, l.B.Grad = ga, gb
 	l.Key++
 	if slices.Equal(again(5, 1), first) {
 		t.Error("another pair drops the same elements")

@@ -53,6 +53,7 @@ type Tape struct {
 	recompute  bool
 	dropping   bool
 	dropKey    uint64
+	dropRow    uint64
 
 	acts    arena    // activations
 	grads   recycler // gradients and scratch
