@@ -34,6 +34,7 @@ func (p *Pool) AdamW(x, g, m, v []float32, c AdamW) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.jobs.adamw = adamwJob{x: x, g: g, m: m, v: v, k: k}
+	p.meter.note(opKey{name: "adamw", bits: 32}, 1, 0, 0, 28*float64(len(x)))
 	p.run((len(x)+flatChunk-1)/flatChunk, &p.jobs.adamw, len(x) <= 2*flatChunk)
 	p.jobs.adamw = adamwJob{}
 }
@@ -63,6 +64,7 @@ func (p *Pool) SumSquares(x []float32) float64 {
 		j.part = make([]float64, blocks)
 	}
 	j.x, j.part = x, j.part[:blocks]
+	p.meter.note(opKey{name: "sum of squares", bits: 32}, 1, 0, 0, 4*float64(len(x)))
 	p.run(blocks, j, len(x) <= 4*flatChunk)
 	s := 0.0
 	for _, v := range j.part {

@@ -47,6 +47,7 @@ func (p *Pool) Attention(out, lse, q []float32, seqs []AttnSeq, s AttnShape) {
 		work += seqs[i].QLen * (seqs[i].Past + seqs[i].QLen) * s.H * s.D
 	}
 	j.phase = attnForward
+	p.meter.noteAttention(seqs, s, 0)
 	p.run(len(j.blocks), j, work < 20_000)
 	*j = attnJob{blocks: j.blocks}
 }
@@ -81,6 +82,7 @@ func (p *Pool) AttentionBackward(dq, dk, dv, dOut, q, out, lse []float32, seqs [
 	if len(seqs)*s.KV >= 4*len(p.workers) || len(p.workers) == 1 {
 		// One item per sequence and key head: scores are recomputed once.
 		j.phase = attnBackAll
+		p.meter.noteAttention(seqs, s, 1)
 		for i := range seqs {
 			for h := range s.KV {
 				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r1: seqs[i].QLen})
@@ -89,6 +91,7 @@ func (p *Pool) AttentionBackward(dq, dk, dv, dOut, q, out, lse []float32, seqs [
 		p.run(len(j.blocks), j, work < 20_000)
 	} else {
 		// Few sequences: finer items, in two passes that each recompute the scores. The chains are the same.
+		p.meter.noteAttention(seqs, s, 2)
 		for _, j.phase = range [...]attnPhase{attnBackQ, attnBackKV} {
 			j.blocks = j.blocks[:0]
 			for i := range seqs {

@@ -60,6 +60,7 @@ func (p *Pool) flat(n int, j flatJob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.jobs.flat = j
+	p.meter.noteFlat(j.op, n)
 	p.run((n+flatChunk-1)/flatChunk, &p.jobs.flat, n <= 2*flatChunk)
 	p.jobs.flat = flatJob{}
 }

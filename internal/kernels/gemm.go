@@ -88,10 +88,11 @@ type gemmArgs struct {
 	bf                   []float32
 	bh                   []uint16
 	ldb                  int
+	bits                 int // of an element of B in memory; 0 means 32
 }
 
 func (g *gemmArgs) setB(kind bKind, w *Weight, off int) {
-	g.kind = kind
+	g.kind, g.bits = kind, w.bits()
 	if w.f32 != nil {
 		g.bf = w.f32[off:]
 	} else {
@@ -126,6 +127,7 @@ func (p *Pool) gemm(m int, g gemmArgs) {
 	j.rowTile, j.panelTile = gemmTiles(m, np, g.kind, len(p.workers))
 	j.colTiles = (np + j.panelTile - 1) / j.panelTile
 	rows := (m + j.rowTile - 1) / j.rowTile
+	p.meter.noteGemm(m, &g)
 	p.run(rows*j.colTiles, j, m*g.n*g.k < 200_000)
 	*j = gemmJob{}
 }

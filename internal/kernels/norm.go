@@ -72,23 +72,24 @@ type rowJob struct {
 // rows runs j on blocks of m rows of n elements.
 func (p *Pool) rows(m, n int, j rowJob) {
 	j.total, j.block = m, max(1, 8192/max(n, 1))
-	p.cut(m*n <= 16384, j)
+	p.cut(m, n, j)
 }
 
 // columns runs j on blocks of 64 of n columns, each over all m rows.
 func (p *Pool) columns(m, n int, j rowJob) {
 	j.total, j.block = n, 64
-	p.cut(m*n <= 16384, j)
+	p.cut(m, n, j)
 }
 
-func (p *Pool) cut(serial bool, j rowJob) {
+func (p *Pool) cut(m, n int, j rowJob) {
 	if j.total <= 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.jobs.rows = j
-	p.run((j.total+j.block-1)/j.block, &p.jobs.rows, serial)
+	p.meter.noteRows(j.op, m, n)
+	p.run((j.total+j.block-1)/j.block, &p.jobs.rows, m*n <= 16384)
 	p.jobs.rows = rowJob{}
 }
 

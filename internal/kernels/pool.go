@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
@@ -23,6 +24,8 @@ type Pool struct {
 	pending atomic.Int32
 	parked  atomic.Bool
 	done    chan struct{}
+
+	meter meter
 
 	jobs jobs // arguments of the operation that runs, kept here so that a call leaves no garbage
 }
@@ -99,6 +102,7 @@ func (p *Pool) Do(n int, f func(i int)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.jobs.fn.f = f
+	p.meter.note(opKey{name: "function"}, n, 0, 0, 0)
 	p.run(n, &p.jobs.fn, false)
 	p.jobs.fn.f = nil
 }
@@ -109,6 +113,16 @@ func (p *Pool) run(n int, t task, serial bool) {
 	if p.closed {
 		panic("kernels: Pool: used after Close")
 	}
+	if p.meter.profile == nil {
+		p.spread(n, t, serial)
+		return
+	}
+	began := time.Now()
+	p.spread(n, t, serial)
+	p.meter.took(time.Since(began))
+}
+
+func (p *Pool) spread(n int, t task, serial bool) {
 	if serial || n <= 1 || len(p.workers) == 1 {
 		for i := range n {
 			t.item(p.workers[0], i)

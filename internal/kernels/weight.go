@@ -98,6 +98,12 @@ func (w *Weight) IsBF16() bool { return w.bf16 != nil }
 // Bytes returns the memory the packed matrix takes.
 func (w *Weight) Bytes() int { return 4*len(w.f32) + 2*len(w.bf16) }
 
+// bits is the memory of an element, scales included, rounded.
+func (w *Weight) bits() int {
+	n := panels(w.Out) * panelWidth * w.In
+	return (8*w.Bytes() + n/2) / n
+}
+
 func fromBF16(v uint16) float32 { return math.Float32frombits(uint32(v) << 16) }
 
 func panels(out int) int { return (out + panelWidth - 1) / panelWidth }

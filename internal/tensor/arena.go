@@ -9,8 +9,9 @@ const (
 // arena hands out slices one after another and takes them back all at once, or down to a mark.
 type arena struct {
 	chunks [][]float32
-	chunk  int // the one in use
-	used   int // floats of it handed out
+	most   []int // floats of each chunk that were ever handed out
+	chunk  int   // the one in use
+	used   int   // floats of it handed out
 }
 
 type mark struct{ chunk, used int }
@@ -22,6 +23,7 @@ func (a *arena) alloc(n int) []float32 {
 		if c := a.chunks[a.chunk]; a.used+need <= len(c) {
 			s := c[a.used : a.used+n : a.used+n]
 			a.used += need
+			a.most[a.chunk] = max(a.most[a.chunk], a.used)
 			return s
 		}
 		a.chunk++
@@ -33,6 +35,7 @@ func (a *arena) alloc(n int) []float32 {
 	}
 	a.chunks = append(a.chunks, make([]float32, max(size, need)))
 	a.used = need
+	a.most = append(a.most, need)
 	return a.chunks[a.chunk][:n:n]
 }
 
@@ -44,6 +47,15 @@ func (a *arena) bytes() int {
 	n := 0
 	for _, c := range a.chunks {
 		n += 4 * len(c)
+	}
+	return n
+}
+
+// touched is the part of it that was ever used: the system gives memory when it is first written.
+func (a *arena) touched() int {
+	n := 0
+	for _, m := range a.most {
+		n += 4 * m
 	}
 	return n
 }

@@ -41,7 +41,9 @@ func (o *checkpointOp) backward(t *Tape) {
 	m, from := t.acts.mark(), len(t.ops)
 	leaf := t.Leaf(o.x.Data, o.x.Rows, o.x.Cols, o.x.needs)
 	leaf.Grad, leaf.borrowed = o.x.Grad, o.x.borrowed
+	t.pool.Recomputing(true)
 	inner := o.block.Forward(t, leaf)
+	t.pool.Recomputing(false)
 	inner.Grad, inner.borrowed, o.y.Grad = o.y.Grad, o.y.borrowed, nil
 	t.back(from)
 	o.x.Grad, o.x.borrowed = leaf.Grad, leaf.borrowed

@@ -198,7 +198,9 @@ func (o *headOp) back(t *Tape, dh, du []float32, lo, hi int, has bool) {
 	buf := t.grads.get(m * kernels.VocabTile)
 	for v0 := 0; v0 < o.w.W.Out; v0 += kernels.VocabTile {
 		v1 := min(v0+kernels.VocabTile, o.w.W.Out)
+		t.pool.Recomputing(true)
 		z := o.logits(t, buf, lo, hi, v0, v1)
+		t.pool.Recomputing(o.mean != nil) // the mean row, then in vain, was this product
 		t.pool.SoftmaxGradTile(z, z, o.lse[lo:hi], a, b, m, v1-v0, o.scale)
 		for i, v := range o.targets[lo:hi] {
 			if int(v) >= v0 && int(v) < v1 {
@@ -219,6 +221,7 @@ func (o *headOp) back(t *Tape, dh, du []float32, lo, hi int, has bool) {
 			}
 		}
 	}
+	t.pool.Recomputing(false)
 	t.grads.put(a)
 	t.grads.put(b)
 	t.grads.put(buf)

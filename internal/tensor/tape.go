@@ -101,6 +101,9 @@ func (t *Tape) Recompute(on bool) { t.recompute = on }
 // Bytes is the memory the arenas hold.
 func (t *Tape) Bytes() int { return t.acts.bytes() + t.grads.bytes() }
 
+// Touched is the part of Bytes that a step has ever used, which is what the process has resident of it.
+func (t *Tape) Touched() int { return t.acts.touched() + t.grads.touched() }
+
 // Epoch counts the Resets.
 func (t *Tape) Epoch() int { return t.epoch }
 
