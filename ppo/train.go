@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"time"
 
+	"plumb/internal/kernels"
 	"plumb/internal/model"
 	"plumb/internal/objective"
 	"plumb/internal/peft"
@@ -36,6 +36,7 @@ type Inputs struct {
 	StopIDs                []int32                               // what ends a response
 	Text                   func(prompt, response []int32) string // what a response adds to its prompt's text, for the record
 	Seed                   uint64
+	Ceiling                float64  // GFLOP/s that perf/mfu is a share of; 0 leaves it out
 	Base                   string   // base_model_name_or_path of the adapters that are saved
 	Progress               Progress // nil shows nothing
 }
@@ -82,7 +83,7 @@ func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (Result, erro
 	l.show.Start("ppo", "episodes", st.Episodes, c.Episodes)
 	save := func(dir string) error { return l.save(dir, st) }
 	for st.Update < c.Updates() {
-		began := time.Now()
+		watch := in.Model.Pool().Watch()
 		tr, err := l.experience(ctx, in, st)
 		if err != nil {
 			if ctx.Err() != nil { // nothing has moved since the last whole update
@@ -90,7 +91,7 @@ func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (Result, erro
 			}
 			return Result{}, err
 		}
-		sampled := time.Since(began)
+		sampled := watch.Spent()
 
 		// 5. to 7. From here on the state moves.
 		l.advantages(tr, st)
@@ -121,7 +122,7 @@ func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (Result, erro
 		if err := appendRollouts(s, tr, st.Update, in.Text); err != nil {
 			return Result{}, err
 		}
-		if err := s.Timing(st.Update, timing(tr, began, sampled)); err != nil {
+		if err := s.Timing(st.Update, timing(tr, sampled, watch.Spent(), in.Ceiling)); err != nil {
 			return Result{}, err
 		}
 		l.say(st, run.Values(st.Last))
@@ -217,16 +218,26 @@ func (l *learner) say(st *state, m run.Values) {
 	}
 }
 
-func timing(tr *Trajectories, began time.Time, sampled time.Duration) []run.KV {
-	total := time.Since(began)
-	return []run.KV{
-		{Key: "seconds", Value: total.Seconds()},
-		{Key: "seconds_experience", Value: sampled.Seconds()},
-		{Key: "seconds_learning", Value: (total - sampled).Seconds()},
-		{Key: "eps", Value: float64(tr.B()) / total.Seconds()},
-		{Key: "tokens_per_second", Value: float64(tr.N()) / total.Seconds()},
+// timing are the clock readings of an update, of which sampled was spent on experience.
+func timing(tr *Trajectories, sampled, all kernels.Spent, ceiling float64) []run.KV {
+	learned := kernels.Spent{Work: all.Work.Sub(sampled.Work), Seconds: all.Seconds - sampled.Seconds}
+	out := []run.KV{
+		{Key: "seconds", Value: all.Seconds},
+		{Key: "seconds_experience", Value: sampled.Seconds},
+		{Key: "seconds_learning", Value: learned.Seconds},
+		{Key: "eps", Value: float64(tr.B()) / all.Seconds},
+		{Key: "tokens_per_second", Value: float64(tr.N()) / all.Seconds},
 		{Key: "peak_mib", Value: run.PeakMiB()},
 	}
+	if ceiling > 0 {
+		out = append(
+			out,
+			run.KV{Key: "perf/mfu", Value: all.Utilisation(ceiling)},
+			run.KV{Key: "perf/mfu_experience", Value: sampled.Utilisation(ceiling)},
+			run.KV{Key: "perf/mfu_learning", Value: learned.Utilisation(ceiling)},
+		)
+	}
+	return out
 }
 
 // check refuses inputs that cannot be trained on.

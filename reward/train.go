@@ -9,9 +9,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"time"
 
 	"plumb/internal/dataset"
+	"plumb/internal/kernels"
 	"plumb/internal/model"
 	"plumb/internal/objective"
 	"plumb/internal/optim"
@@ -36,6 +36,7 @@ type Inputs struct {
 	Adapter     *peft.Adapter
 	Train, Held []Pair
 	Seed        uint64
+	Ceiling     float64 // GFLOP/s that perf/mfu is a share of; 0 leaves it out
 	Progress    Progress
 }
 
@@ -91,7 +92,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Result, err
 		if ctx.Err() != nil {
 			return Result{}, t.leave(ctx)
 		}
-		start := time.Now()
+		watch := in.Model.Pool().Watch()
 		k := t.state.Step
 		// 1. The pairs of this step.
 		pairs := t.plan.pairs(k)
@@ -112,7 +113,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Result, err
 		in.Adapter.ZeroGrads()
 		t.state.Step, t.state.Tokens = k+1, t.state.Tokens+int64(s.tokens)
 		// 6. Log.
-		if err := t.log(s, norm, lr, time.Since(start)); err != nil {
+		if err := t.log(s, norm, lr, watch.Spent()); err != nil {
 			return Result{}, err
 		}
 		// 7. and 8. Measure and checkpoint where it is time.
@@ -198,7 +199,7 @@ func (t *trainer) skip(k int, pairs []Pair, loss, norm float64) error {
 	return nil
 }
 
-func (t *trainer) log(s stepStats, norm, lr float64, took time.Duration) error {
+func (t *trainer) log(s stepStats, norm, lr float64, spent kernels.Spent) error {
 	step := t.state.Step
 	err := t.st.Log(step, []run.KV{
 		{Key: "loss", Value: s.loss},
@@ -215,8 +216,12 @@ func (t *trainer) log(s stepStats, norm, lr float64, took time.Duration) error {
 	if err != nil {
 		return err
 	}
-	rate := float64(s.pairs) / took.Seconds()
-	err = t.st.Timing(step, []run.KV{{Key: "seconds", Value: took.Seconds()}, {Key: "pairs_per_s", Value: rate}, {Key: "tokens_per_s", Value: float64(s.tokens) / took.Seconds()}})
+	rate := float64(s.pairs) / spent.Seconds
+	timing := []run.KV{{Key: "seconds", Value: spent.Seconds}, {Key: "pairs_per_s", Value: rate}, {Key: "tokens_per_s", Value: float64(s.tokens) / spent.Seconds}}
+	if t.in.Ceiling > 0 {
+		timing = append(timing, run.KV{Key: "perf/mfu", Value: spent.Utilisation(t.in.Ceiling)})
+	}
+	err = t.st.Timing(step, timing)
 	if t.in.Progress != nil {
 		t.in.Progress.Step(step, t.plan.steps, fmt.Sprintf("loss %.4f  accuracy %.3f  %.1f pairs/s", s.loss, s.accuracy, rate))
 	}

@@ -9,8 +9,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"time"
 
+	"plumb/internal/kernels"
 	"plumb/internal/model"
 	"plumb/internal/objective"
 	"plumb/internal/optim"
@@ -26,6 +26,7 @@ type Inputs struct {
 	Train   []Row
 	Held    []Row // may be empty
 	Seed    uint64
+	Ceiling float64 // GFLOP/s that perf/mfu is a share of; 0 leaves it out
 
 	Progress Progress
 }
@@ -96,7 +97,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Summary, er
 		if ctx.Err() != nil {
 			return Summary{}, t.leave(ctx)
 		}
-		start := time.Now()
+		watch := in.Model.Pool().Watch()
 		k := t.state.Step
 		// 1. The rows of this step.
 		rows := t.plan.rows(k)
@@ -121,7 +122,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Summary, er
 		t.in.Adapter.ZeroGrads()
 		t.count(s)
 		// 6. Log.
-		if err := t.log(s, norm, lr, time.Since(start)); err != nil {
+		if err := t.log(s, norm, lr, watch.Spent()); err != nil {
 			return Summary{}, err
 		}
 		// 7. and 8. Measure and checkpoint where it is time.
@@ -205,7 +206,7 @@ func (t *trainer) skip(k int, rows []Row, loss, norm float64) error {
 	return nil
 }
 
-func (t *trainer) log(s stepStats, norm, lr float64, took time.Duration) error {
+func (t *trainer) log(s stepStats, norm, lr float64, spent kernels.Spent) error {
 	step := t.state.Step
 	err := t.st.Log(step, []run.KV{
 		{Key: "loss", Value: s.loss},
@@ -219,8 +220,12 @@ func (t *trainer) log(s stepStats, norm, lr float64, took time.Duration) error {
 	if err != nil {
 		return err
 	}
-	seconds := took.Seconds()
-	if err := t.st.Timing(step, []run.KV{{Key: "seconds", Value: seconds}, {Key: "tokens_per_s", Value: float64(s.tokens) / seconds}}); err != nil {
+	seconds := spent.Seconds
+	timing := []run.KV{{Key: "seconds", Value: seconds}, {Key: "tokens_per_s", Value: float64(s.tokens) / seconds}}
+	if t.in.Ceiling > 0 {
+		timing = append(timing, run.KV{Key: "perf/mfu", Value: spent.Utilisation(t.in.Ceiling)})
+	}
+	if err := t.st.Timing(step, timing); err != nil {
 		return err
 	}
 	if t.in.Progress != nil {

@@ -31,22 +31,29 @@ type app struct {
 	offline bool
 	judged  bool // the labeling screen was open
 
+	profileDir string
+	profiler   *profiler // nil where --profile is not given
+
 	theme    ui.Theme // of out
 	errTheme ui.Theme // of err
 	progress *ui.Progress
 	pool     func() *kernels.Pool
+	ceiling  func() float64 // GFLOP/s
 }
 
 // plumb runs one command line and returns the exit code.
 func plumb(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	a := &app{in: in, out: out, err: errOut}
-	a.pool = sync.OnceValue(func() *kernels.Pool { return kernels.NewPool(a.threads) })
+	a.pool, a.ceiling = sync.OnceValue(a.newPool), sync.OnceValue(a.findCeiling)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
 	cmd, err := root.ExecuteContextC(ctx)
+	if perr := a.stopProfile(); err == nil {
+		err = perr
+	}
 	code := exitCode(ctx, err)
 	switch {
 	case err == nil:
@@ -59,6 +66,15 @@ func plumb(ctx context.Context, args []string, in io.Reader, out, errOut io.Writ
 		}
 	}
 	return code
+}
+
+// newPool makes the pool that everything computes on.
+func (a *app) newPool() *kernels.Pool {
+	p := kernels.NewPool(a.threads)
+	if a.profiler != nil {
+		p.Profile()
+	}
+	return p
 }
 
 // describe puts several errors on lines of their own.
@@ -93,6 +109,7 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress and no notes, only results and errors")
 	f.IntVar(&a.threads, "threads", 0, "threads of arithmetic, 0 for all cores; results do not depend on it")
 	f.StringVar(&a.runs, "runs", "runs", "folder of the run folders")
+	f.StringVar(&a.profileDir, "profile", "", "folder for a profile of this command: cpu.pprof, heap.pprof, operations.txt and .json")
 	f.BoolVar(&a.offline, "offline", false, "never use the network; what was downloaded before is still found")
 	root.AddGroup(
 		&cobra.Group{ID: "pipeline", Title: "Pipeline (each takes a recipe):"},
@@ -125,7 +142,7 @@ func (a *app) start() error {
 	a.theme = ui.NewTheme(a.out, os.Getenv)
 	a.errTheme = ui.NewTheme(a.err, os.Getenv)
 	a.progress = ui.NewProgress(a.err, a.errTheme, a.quiet)
-	return nil
+	return a.startProfile()
 }
 
 // note tells a person something on stderr, unless --quiet.

@@ -165,7 +165,7 @@ func (p *pipeline) stage(ctx context.Context, name string) error {
 	}
 	if err == nil {
 		if err = s.Finish(result.step, result.results, result.outputs...); err == nil {
-			return nil
+			return p.saySpent(s)
 		}
 	}
 	state := run.Failed

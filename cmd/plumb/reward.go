@@ -177,7 +177,7 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 	width := base.Model.Config.Hidden
 	adapter.AddScoreHead(width, p.recipe.Seed, 1/math.Sqrt(float64(width)+1))
 	adapter.FreezeBelow(below(base, c.Layers))
-	in := reward.Inputs{Model: base.Model, Adapter: adapter, Seed: p.recipe.Seed, Progress: p.stepsOf("reward")}
+	in := reward.Inputs{Model: base.Model, Adapter: adapter, Seed: p.recipe.Seed, Ceiling: p.ceiling(), Progress: p.stepsOf("reward")}
 	encoded, keys := make([][]reward.Pair, len(sources)), make([][]string, len(sources))
 	for i, src := range sources {
 		if encoded[i], err = p.rewardPairs(enc, c, src); err != nil {
