@@ -1,5 +1,6 @@
 // Package kernels is the arithmetic of the engine: matrix products with frozen packed weights, attention,
-// normalisation, rotary positions, SwiGLU, log-sum-exp tiles, AdamW. In go slices of float32, out go slices of
+// normalisation, rotary positions, SwiGLU, log-sum-exp tiles, AdamW; and the few-bit forms of a frozen matrix, NF4 and blockwise
+// int8 (Dettmers et al. 2022, 2023), decoded tile by tile where they are multiplied. In go slices of float32, out go slices of
 // float32; nothing is allocated in the steady state, nothing is logged.
 //
 // Every operation has one definition in Go (the *_generic.go files: documentation, test oracle and fallback)

@@ -14,7 +14,7 @@ func (p *Pool) LinearRange(y, x []float32, m int, w *Weight, o0, o1 int, acc boo
 		panic("kernels: Linear: y or x too short")
 	}
 	g := gemmArgs{c: y, ldc: n, a: x, rowStride: w.In, colStride: 1, n: n, k: w.In, acc: acc}
-	g.setB(packedB, w, o0*w.In)
+	g.setB(packedB, w, o0)
 	p.gemm(m, g)
 }
 
@@ -32,7 +32,7 @@ func (p *Pool) LinearBackInputRange(dx, dy []float32, m int, w *Weight, o0, o1 i
 		panic("kernels: LinearBackInput: dx or dy too short")
 	}
 	g := gemmArgs{c: dx, ldc: w.In, a: dy, rowStride: k, colStride: 1, n: w.In, k: k, acc: acc, ldb: w.In}
-	g.setB(transposedB, w, o0*w.In)
+	g.setB(transposedB, w, o0)
 	p.gemm(m, g)
 }
 
@@ -76,7 +76,7 @@ const (
 )
 
 // gemmArgs is one product c[m,n] (+)= A[m,k] B[k,n], A(i,k) = a[i·rowStride + k·colStride], c row-major with stride
-// ldc. Of bf and bh the one that is not nil holds B.
+// ldc. Of bf, bh and bq the one that is not nil holds B; of bq, B is the rows from row0 on, each of in values.
 type gemmArgs struct {
 	c                    []float32
 	ldc                  int
@@ -87,16 +87,22 @@ type gemmArgs struct {
 	kind                 bKind
 	bf                   []float32
 	bh                   []uint16
+	bq                   *fewBits
+	row0, in             int
 	ldb                  int
 	bits                 int // of an element of B in memory; 0 means 32
 }
 
-func (g *gemmArgs) setB(kind bKind, w *Weight, off int) {
+// setB makes W from row o0 on the right-hand operand.
+func (g *gemmArgs) setB(kind bKind, w *Weight, o0 int) {
 	g.kind, g.bits = kind, w.bits()
-	if w.f32 != nil {
-		g.bf = w.f32[off:]
-	} else {
-		g.bh = w.bf16[off:]
+	switch {
+	case w.few != nil:
+		g.bq, g.row0, g.in = w.few, o0, w.In
+	case w.f32 != nil:
+		g.bf = w.f32[o0*w.In:]
+	default:
+		g.bh = w.bf16[o0*w.In:]
 	}
 }
 

@@ -2,11 +2,14 @@
 //
 //   for every element: acc = 0, or c(i,j) if acc;  for k ascending: acc = fma(A(i,k), B(k,j), acc);  c(i,j) = acc
 //
-// A(i,k) = a[i·rs + k·cs], one of rs, cs is 1. B lies as kind says (see bKind in gemm.go), in bf or, as bfloat16, in bh.
+// A(i,k) = a[i·rs + k·cs], one of rs, cs is 1. B lies as kind says (see bKind in gemm.go), in bf, as bfloat16 in bh,
+// or in few bits in q.
 // No alignment is assumed; c overlaps nothing. scratch holds gemm_scratch() floats.
 //
 // For blocks of KC inputs: the rows of A are copied to blocks of MR rows [k][MR]; each group of NP panels of B is used
 // where it lies or copied to [k][16] in L1; then the micro-kernel runs down the row blocks, continuing c through memory.
+
+#include "quantised.h"
 
 // micro computes mr rows × np panels: c(i,p) (+)= Σ_k a[i·rs + k·cs] · B(k,p), B(k,p) the 16 values at b[p·ps + k·ks]
 // (bfloat16 ones at h if bf16). mr, np, bf16 and, where it matters, the strides are constants: everything unrolls.
@@ -86,6 +89,12 @@ INLINE int NAME(group)(int mr) {
 	return mr <= 6 ? 4 : 2;
 }
 
+// group_few is group for micro_few, whose codes, scales and table take registers as well.
+INLINE int NAME(group_few)(int mr) {
+	if (MAX_MR == 6) return mr == 1 ? 2 : 1;
+	return mr <= 4 ? 4 : mr <= 12 ? 2 : 1;
+}
+
 INLINE void NAME(packed)(int np, int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
 	if (np == 4)
 		NAME(packed_4)(mr, c, ldc, a, b, k, load);
@@ -130,9 +139,17 @@ static void NAME(pack_a)(float *dst, const float *a, long rs, long cs, long i0, 
 }
 
 // fill copies panel p of B, rows k0..k0+k, to dst [k][16]; it may write up to a multiple of 16 rows.
-static void NAME(fill)(float *dst, const float *bf, const uint16_t *bh, long ldb, int kind, long n, long kAll, long p, long k0, long k) {
+static void NAME(fill)(float *dst, const float *bf, const uint16_t *bh, const quantised *q, long ldb, int kind, long n, long kAll, long p, long k0, long k) {
 	long cols = n - p * 16 < 16 ? n - p * 16 : 16;
-	if (kind == 0) { // packed bfloat16
+	if (q->codes && kind == 0) {
+		NAME(decode)(dst, q, p, k0, k);
+	} else if (q->codes) {
+		float t[256];
+		for (long l = 0; l < k; l += 16) {
+			NAME(decode)(t, q, (k0 + l) / 16, p * 16, cols);
+			transpose16(dst + l * 16, 16, t, 16, cols, 16);
+		}
+	} else if (kind == 0) { // packed bfloat16
 		const uint16_t *h = bh + (p * kAll + k0) * 16;
 		for (long l = 0; l < k; l++) v_store(dst + l * 16, v_load_bf16(h + l * 16));
 	} else if (kind == 1) {
@@ -152,13 +169,14 @@ static void NAME(fill)(float *dst, const float *bf, const uint16_t *bh, long ldb
 }
 
 void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb,
-		int kind, long n, long kAll, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch) {
+		int kind, long n, long kAll, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch, quantised q) {
 	const long rows = i1 - i0;
 	const long blocks = (rows + MAX_MR - 1) / MAX_MR;
 	const int mr0 = (int)((rows + blocks - 1) / blocks); // blocks of equal height: 8+8 rather than 14+2
 	const int few = blocks <= 3;                         // then bfloat16 is widened in registers, not copied
-	const int loose = rs != 1 && p1 - p0 <= 2 && !(bh && few);
-	const int group0 = loose ? 1 : NAME(group)(mr0);
+	const int decoded = q.codes && kind == 0 && blocks == 1 && NAME(whole)(&q); // and codes are, for a single block
+	const int loose = rs != 1 && p1 - p0 <= 2 && !(bh && few) && !decoded;
+	const int group0 = loose ? 1 : decoded ? NAME(group_few)(mr0) : NAME(group)(mr0);
 	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + group0 * kc * 16;
 	for (long k0 = 0; k0 < kAll; k0 += kc) {
 		const long k = kAll - k0 < kc ? kAll - k0 : kc;
@@ -170,8 +188,8 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 			NAME(operand) b = {bf ? bf + (p * kAll + k0) * 16 : 0, 0, 16, kAll * 16};
 			if (kind == 0 && bh && few) {
 				b.h = bh + (p * kAll + k0) * 16;
-			} else if (kind != 0 || bh) {
-				for (int q = 0; q < np; q++) NAME(fill)(pb + q * kc * 16, bf, bh, ldb, kind, n, kAll, p + q, k0, k);
+			} else if (!decoded && (kind != 0 || bh || q.codes)) {
+				for (int j = 0; j < np; j++) NAME(fill)(pb + j * kc * 16, bf, bh, &q, ldb, kind, n, kAll, p + j, k0, k);
 				b.f = pb;
 				b.ps = kc * 16;
 			}
@@ -186,7 +204,9 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 					if (load)
 						for (int r = 0; r < mr; r++) v_store(tile + r * 16, v_loadn(ci + r * ldc, part));
 				}
-				if (loose)
+				if (decoded)
+					NAME(few)(np, mr, to, ldt, pa + i * k, &q, p, k0, k, load);
+				else if (loose)
 					NAME(loose)(mr, to, ldt, a + (i0 + i) * rs + k0, rs, b.f, k, load);
 				else
 					NAME(packed)(np, mr, to, ldt, pa + i * k, &b, k, load);

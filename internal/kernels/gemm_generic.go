@@ -36,6 +36,10 @@ func gemmGeneric(g *gemmArgs, w *worker, i0, i1, p0, p1 int) {
 
 // panel copies columns 16·pi .. 16·pi+15 of B to b [K,16]; columns past n are zero.
 func (g *gemmArgs) panel(b []float64, pi int) {
+	if g.bq != nil {
+		g.quantisedPanel(b, pi)
+		return
+	}
 	if g.kind == packedB { // padded already
 		at := pi * g.k * panelWidth
 		for i := range b {
@@ -55,6 +59,21 @@ func (g *gemmArgs) panel(b []float64, pi int) {
 				at = k*g.ldb + j
 			}
 			b[k*panelWidth+l] = g.at(at)
+		}
+	}
+}
+
+// quantisedPanel is panel for a matrix in few bits, as W or as its transpose.
+func (g *gemmArgs) quantisedPanel(b []float64, pi int) {
+	clear(b)
+	for l := range min(panelWidth, g.n-pi*panelWidth) {
+		j := pi*panelWidth + l
+		for k := range g.k {
+			o, i := g.row0+j, k
+			if g.kind == transposedB {
+				o, i = g.row0+k, j
+			}
+			b[k*panelWidth+l] = float64(g.bq.at(o, i, g.in))
 		}
 	}
 }

@@ -1,15 +1,29 @@
 // Entry points of the kernels, once for each instruction set, and a function that picks one by isa (2 or 512). The
 // contracts are in the headers that define them.
+#ifndef KERNELS_AMD64_H
+#define KERNELS_AMD64_H
 #include <stdint.h>
+
+// quantised is a matrix in few bits from row row0 on (weight_quantised.go); codes is 0 where there is none.
+typedef struct {
+	const uint32_t *codes;
+	const float *table;         // [16] or [256]
+	const float *scales;        // one a block, or 0 and then
+	const uint8_t *scale_codes; // one a block: nested_table[scale_codes[b]]·nested[b/256] + offset
+	const float *nested, *nested_table;
+	float offset;
+	int bits;
+	long block, in, row0;
+} quantised;
 
 #define KERNEL(type, name, args, ...)              \
 	type name##_avx2(__VA_ARGS__);                 \
 	type name##_avx512(__VA_ARGS__);               \
 	static inline type name(int isa, __VA_ARGS__) { return isa == 512 ? name##_avx512 args : name##_avx2 args; }
 
-KERNEL(void, gemm, (c, ldc, a, rs, cs, bf, bh, ldb, kind, n, k, acc, i0, i1, p0, p1, kc, scratch),
+KERNEL(void, gemm, (c, ldc, a, rs, cs, bf, bh, ldb, kind, n, k, acc, i0, i1, p0, p1, kc, scratch, q),
        float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb, int kind, long n,
-       long k, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch)
+       long k, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch, quantised q)
 
 KERNEL(void, attention, (out, lse, q, K, V, H, KV, D, scale, window, past, kv, r0, r1, scratch),
        float *out, float *lse, const float *q, const float *K, const float *V, long H, long KV, long D, float scale,
@@ -39,3 +53,4 @@ KERNEL(void, rope, (x, pos, cosines, sines, m, heads, d, half, inverse),
 KERNEL(void, lse_tile, (out, z, n, scale), double *out, const float *z, long n, float scale)
 KERNEL(void, softmax_grad, (dz, z, lse, a, b, m, n, scale),
        float *dz, const float *z, const float *lse, const float *a, const float *b, long m, long n, float scale)
+#endif

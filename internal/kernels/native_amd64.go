@@ -53,19 +53,32 @@ func cBool(b bool) C.int {
 }
 
 func (n native) gemm(g *gemmArgs, w *worker, i0, i1, p0, p1 int) {
-	kc := kBlock(i1-i0, g.k)
+	kc := kBlock(i1-i0, g.k, g.bq != nil)
 	// The copy of A, of at most four panels of B, and one tile of C.
 	scratch := w.floats((i1-i0)*kc + 16 + 4*panelWidth*kc + 14*panelWidth)
 	C.gemm(C.int(n), ptr(g.c), C.long(g.ldc), ptr(g.a), C.long(g.rowStride), C.long(g.colStride),
 		ptr(g.bf), (*C.uint16_t)(unsafe.Pointer(unsafe.SliceData(g.bh))), C.long(g.ldb), C.int(g.kind), C.long(g.n), C.long(g.k),
-		cBool(g.acc), C.long(i0), C.long(i1), C.long(p0), C.long(p1), C.long(kc), ptr(scratch))
+		cBool(g.acc), C.long(i0), C.long(i1), C.long(p0), C.long(p1), C.long(kc), ptr(scratch), few(g))
+}
+
+// few returns the operand in few bits, if there is one.
+func few(g *gemmArgs) (q C.quantised) {
+	if b := g.bq; b != nil {
+		q = C.quantised{
+			codes: (*C.uint32_t)(unsafe.Pointer(unsafe.SliceData(b.codes))), table: ptr(b.Table), scales: ptr(b.Scales),
+			scale_codes: (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(b.ScaleCodes))), nested: ptr(b.Nested),
+			nested_table: ptr(b.NestedTable), offset: C.float(b.Offset), bits: C.int(b.Bits), block: C.long(b.Block),
+			in: C.long(g.in), row0: C.long(g.row0),
+		}
+	}
+	return q
 }
 
 // kBlock returns the number of k that gemm takes at a time for a tile of so many rows: all if there are few
-// rows, else at most 384, a multiple of 16, so that a panel of B stays in the L1 cache.
-func kBlock(rows, k int) int {
+// rows and nothing has to be decoded, else at most 384, a multiple of 16, so that a panel of B stays in the L1 cache.
+func kBlock(rows, k int, decoded bool) int {
 	n := 1
-	if rows > 16 {
+	if rows > 16 || decoded {
 		n = (k + 383) / 384
 	}
 	return ((k+n-1)/n + 15) &^ 15

@@ -7,13 +7,14 @@ const panelWidth = 16
 
 // Weight is a matrix W [Out,In] of a linear layer y = x Wᵀ, packed for the kernels: panels of 16 outputs, inside a
 // panel one row of 16 for each input, the last panel padded with zero outputs. Element (o,k) is at
-// (o/16)·In·16 + k·16 + o mod 16. Storage is float32 or bfloat16; arithmetic is float32 either way.
+// (o/16)·In·16 + k·16 + o mod 16. Storage is float32, bfloat16 or few bits (PackQuantised); arithmetic is float32 always.
 //
 // A Weight may be read by many goroutines; Repack needs it alone.
 type Weight struct {
 	Out, In int
-	f32     []float32 // one of the two
+	f32     []float32 // one of the three
 	bf16    []uint16
+	few     *fewBits
 }
 
 // NewWeight returns a zero float32 matrix, for Repack.
@@ -81,6 +82,12 @@ func (w *Weight) Row(dst []float32, r int) {
 	}
 	base := (r/panelWidth)*w.In*panelWidth + r%panelWidth
 	dst = dst[:w.In]
+	if w.few != nil {
+		for k := range dst {
+			dst[k] = w.few.at(r, k, w.In)
+		}
+		return
+	}
 	if w.f32 != nil {
 		for k := range dst {
 			dst[k] = w.f32[base+k*panelWidth]
@@ -96,7 +103,12 @@ func (w *Weight) Row(dst []float32, r int) {
 func (w *Weight) IsBF16() bool { return w.bf16 != nil }
 
 // Bytes returns the memory the packed matrix takes.
-func (w *Weight) Bytes() int { return 4*len(w.f32) + 2*len(w.bf16) }
+func (w *Weight) Bytes() int {
+	if w.few != nil {
+		return w.few.bytes()
+	}
+	return 4*len(w.f32) + 2*len(w.bf16)
+}
 
 // bits is the memory of an element, scales included, rounded.
 func (w *Weight) bits() int {
