@@ -22,18 +22,21 @@ import (
 // TestMain lets the test binary play the program that gets killed.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("LABELING_CRASH_STORE"); path != "" {
-		crashChild(path, os.Getenv("LABELING_CRASH_AT"))
+		crashChild(path, os.Getenv("LABELING_CRASH_AT"), strings.Fields(os.Getenv("LABELING_CRASH_KEYS")))
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// crashKeys is what the person types; each key writes once.
-var crashKeys = strings.Fields("1 8 u r = u b s x u u r 5")
+// crashKeys is what the person types on pairs, and modeKeys on an item of each mode; each key writes once.
+const (
+	crashKeys = "1 8 u r = u b s x u u r 5"
+	modeKeys  = "3 1 u u r 2 4 enter u enter - u + 4 2 u 5 1 7"
+)
 
 // crashChild labels by keys, says every key that the screen acknowledged, and kills itself at the n-th write (a row about
 // to change, or a transaction about to commit).
-func crashChild(path, at string) {
+func crashChild(path, at string, keys []string) {
 	n, err := strconv.Atoi(at)
 	if err != nil {
 		panic(err)
@@ -76,7 +79,7 @@ func crashChild(path, at string) {
 		panic(err)
 	}
 	m.Update(m.Init()())
-	for _, k := range crashKeys {
+	for _, k := range keys {
 		_, cmd := m.Update(keyMsg(k))
 		var msg tea.Msg = cmd()
 		m.Update(msg)
@@ -105,20 +108,25 @@ func normalise(evs []Event) []normal {
 	return out
 }
 
-func crashStore(t *testing.T, path string) {
+func crashStore(t *testing.T, path string, items ...Item) {
 	t.Helper()
 	s := openTest(t, path)
-	addPairs(t, s, 6)
+	if len(items) == 0 {
+		addPairs(t, s, 6)
+	}
+	if _, err := s.AddItems(context.Background(), items); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // runCrash runs the child and returns how many keys it acknowledged, and whether it came to the end.
-func runCrash(t *testing.T, path string, at int) (acks int, end bool) {
+func runCrash(t *testing.T, path string, at int, keys string) (acks int, end bool) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "LABELING_CRASH_STORE="+path, "LABELING_CRASH_AT="+strconv.Itoa(at))
+	cmd.Env = append(os.Environ(), "LABELING_CRASH_STORE="+path, "LABELING_CRASH_AT="+strconv.Itoa(at), "LABELING_CRASH_KEYS="+keys)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -145,21 +153,26 @@ func runCrash(t *testing.T, path string, at int) (acks int, end bool) {
 // TestKilledAtEveryWrite kills the program with SIGKILL at every single write in turn. The store then holds every key that
 // was acknowledged, in order and undamaged, and at most one key more; and work goes on from there.
 func TestKilledAtEveryWrite(t *testing.T) {
-	dir := t.TempDir()
+	t.Run("pairs", func(t *testing.T) { killAtEveryWrite(t, crashKeys) })
+	t.Run("modes", func(t *testing.T) { killAtEveryWrite(t, modeKeys, modeItems()...) })
+}
+
+func killAtEveryWrite(t *testing.T, typed string, items ...Item) {
+	dir, keys := t.TempDir(), strings.Fields(typed)
 	whole := filepath.Join(dir, "whole.db")
-	crashStore(t, whole)
-	if acks, end := runCrash(t, whole, -1); !end || acks != len(crashKeys) {
+	crashStore(t, whole, items...)
+	if acks, end := runCrash(t, whole, -1, typed); !end || acks != len(keys) {
 		t.Fatalf("undisturbed: %d acks, end %v", acks, end)
 	}
 	ws := openTest(t, whole)
 	evs, err := ws.Events(context.Background())
 	ws.Close()
-	if err != nil || len(evs) != len(crashKeys) {
-		t.Fatalf("%d events of %d keys, %v", len(evs), len(crashKeys), err)
+	if err != nil || len(evs) != len(keys) {
+		t.Fatalf("%d events of %d keys, %v", len(evs), len(keys), err)
 	}
 	want := normalise(evs)
 	fresh := filepath.Join(dir, "fresh.db")
-	crashStore(t, fresh)
+	crashStore(t, fresh, items...)
 	raw, err := os.ReadFile(fresh)
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +183,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 		if err := os.WriteFile(path, raw, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		acks, end := runCrash(t, path, at)
+		acks, end := runCrash(t, path, at, typed)
 		s := openTest(t, path)
 		checkStore(t, s)
 		evs, err := s.Events(context.Background())
@@ -198,7 +211,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 		}
 	}
 	// Each key changes at least the log and the acts, commits and is acknowledged.
-	if last < 4*len(crashKeys) {
+	if last < 4*len(keys) {
 		t.Errorf("only %d writes were killed", last)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 )
@@ -11,26 +12,37 @@ import (
 // Kind is what an event of the log says.
 type Kind string
 
-// Kinds of events. The first four are acts that can be undone; undo and redo point at the act they concern.
+// Kinds of events. All but the last two are acts that can be undone; undo and redo point at the act they concern.
 const (
-	Judge Kind = "judge" // a choice was made
-	Later Kind = "later" // the item was put behind the others
-	Note  Kind = "note"  // a reason in words
-	Tag   Kind = "tags"  // the item's reasons from a list, as a whole
-	Undo  Kind = "undo"
-	Redo  Kind = "redo"
+	Judge      Kind = "judge"      // a choice was made
+	Draft      Kind = "draft"      // part of a ranking or of ratings, as far as they were given
+	Later      Kind = "later"      // the item was put behind the others
+	Note       Kind = "note"       // a reason in words
+	Tag        Kind = "tags"       // the item's reasons from a list, as a whole
+	Edit       Kind = "edit"       // an answer was written better
+	Repeat     Kind = "repeat"     // a choice on an item shown a second time, unsaid
+	Adjudicate Kind = "adjudicate" // a reviewer's choice where others differ
+	Undo       Kind = "undo"
+	Redo       Kind = "redo"
 )
 
 // Choice is what a judgement says of the answers.
 type Choice string
 
-// Choices. Win names winner and loser in Event.Ranking.
+// Choices. Win names winner and loser in Event.Ranking; Good and Bad are of a single answer, Rated has its numbers in
+// Data.Ratings.
 const (
 	Win     Choice = "win"
 	Tie     Choice = "tie"
 	BothBad Choice = "both_bad"
 	CantSay Choice = "cant_say"
+	Good    Choice = "good"
+	Bad     Choice = "bad"
+	Rated   Choice = "rated"
 )
+
+// MaxRating is the best value of a rating; 1 is the worst.
+const MaxRating = 5
 
 // Strengths of a preference; 0 is "not said".
 const (
@@ -62,31 +74,55 @@ func Prefer(i, strength int) Decision {
 	return Decision{Choice: Win, Ranking: []int{i, 1 - i}, Strength: strength}
 }
 
-// check refuses what the log could not mean.
-func (d Decision) check(answers int) error {
-	switch d.Choice {
-	case Win:
-		if len(d.Ranking) != answers {
-			return fmt.Errorf("a choice among %d answers needs them all ranked, got %v", answers, d.Ranking)
-		}
-		seen := make([]bool, answers)
-		for _, i := range d.Ranking {
-			if i < 0 || i >= answers || seen[i] {
-				return fmt.Errorf("ranking %v is not a permutation of %d answers", d.Ranking, answers)
-			}
-			seen[i] = true
-		}
-	case Tie, BothBad, CantSay:
-		if len(d.Ranking) > 0 || d.Strength != 0 {
-			return fmt.Errorf("choice %s takes neither ranking nor strength", d.Choice)
-		}
-	default:
-		return fmt.Errorf("unknown choice %q (win, tie, both_bad, cant_say)", d.Choice)
+// check refuses what the log could not mean of an item.
+func (d Decision) check(it Item, data Data) error {
+	if !slices.Contains(choicesOf(it.mode()), d.Choice) {
+		return fmt.Errorf("choice %q has no place in mode %s", d.Choice, it.mode())
 	}
 	if d.Strength < 0 || d.Strength > Much {
 		return fmt.Errorf("strength %d is not in 0..4", d.Strength)
 	}
+	if d.Choice != Win && (len(d.Ranking) > 0 || d.Strength != 0) {
+		return fmt.Errorf("choice %s takes neither ranking nor strength", d.Choice)
+	}
+	if (d.Choice == Rated) != (len(data.Ratings) > 0) {
+		return fmt.Errorf("choice %s with %d ratings", d.Choice, len(data.Ratings))
+	}
+	for axis, v := range data.Ratings {
+		if v < 1 || v > MaxRating {
+			return fmt.Errorf("rating %d of %s is not in 1..%d", v, axis, MaxRating)
+		}
+	}
+	if d.Choice != Win {
+		return nil
+	}
+	if len(d.Ranking) != len(it.Answers) {
+		return fmt.Errorf("a choice among %d answers needs them all ranked, got %v", len(it.Answers), d.Ranking)
+	}
+	return distinct(d.Ranking, len(it.Answers))
+}
+
+// distinct refuses answer indexes that are out of range or there twice.
+func distinct(ranking []int, answers int) error {
+	seen := make([]bool, answers)
+	for _, i := range ranking {
+		if i < 0 || i >= answers || seen[i] {
+			return fmt.Errorf("ranking %v is not a permutation of %d answers", ranking, answers)
+		}
+		seen[i] = true
+	}
 	return nil
+}
+
+// choicesOf are the choices that a mode has.
+func choicesOf(m Mode) []Choice {
+	switch m {
+	case Single:
+		return []Choice{Good, Bad, CantSay}
+	case Rate:
+		return []Choice{Rated, CantSay}
+	}
+	return []Choice{Win, Tie, BothBad, CantSay}
 }
 
 // Ref names an event in every store that holds it.
@@ -101,6 +137,20 @@ type Data struct {
 	Tags   []string          `json:"tags,omitempty"`
 	Screen string            `json:"screen,omitempty"` // how it was shown: "side 100x30", "stacked 80x24", "plain"
 	Extra  map[string]string `json:"extra,omitempty"`  // what an import knew besides
+
+	Ratings map[string]int `json:"ratings,omitempty"` // of Rated and its drafts: axis to 1..5
+	Edit    *Edited        `json:"edit,omitempty"`    // of Edit
+	Pick    string         `json:"pick,omitempty"`    // why the item was asked: "random", "gold", or the order of the queue
+}
+
+// Edited is an answer written better.
+type Edited struct {
+	Answer int    `json:"answer"` // index of the answer it was made of
+	Text   string `json:"text"`
+}
+
+func (d Data) empty() bool {
+	return d.Note == "" && d.Tags == nil && d.Screen == "" && d.Extra == nil && d.Ratings == nil && d.Edit == nil && d.Pick == ""
 }
 
 // Event is one line of the log.
@@ -139,6 +189,10 @@ type State struct {
 	Judged map[Place]Event    // judgement in force
 	Notes  map[Place]Event    // note in force
 	Tags   map[Place]Event    // tags in force
+	Drafts map[Place]Event    // draft in force
+	Edits  map[Place][]Event  // edits in force, in their order
+	Second map[Place]Event    // repeated judgement in force
+	Ruled  map[int64]Event    // adjudication in force, by item
 	Undo   map[string][]Event // by person, acts that can be undone, last one last
 	Redo   map[string][]Event // by person, undone acts that can be redone, next one last
 }
@@ -149,7 +203,10 @@ type State struct {
 func Fold(events []Event) State {
 	evs := append([]Event(nil), events...)
 	sort.SliceStable(evs, func(i, j int) bool { return evs[i].before(evs[j]) })
-	st := State{Judged: map[Place]Event{}, Notes: map[Place]Event{}, Tags: map[Place]Event{}, Undo: map[string][]Event{}, Redo: map[string][]Event{}}
+	st := State{
+		Judged: map[Place]Event{}, Notes: map[Place]Event{}, Tags: map[Place]Event{}, Drafts: map[Place]Event{}, Edits: map[Place][]Event{},
+		Second: map[Place]Event{}, Ruled: map[int64]Event{}, Undo: map[string][]Event{}, Redo: map[string][]Event{},
+	}
 	undone := map[Ref]int{}    // index of the undo in evs, for acts not in force
 	newest := map[string]int{} // by person, index of the last act
 	for i, e := range evs {
@@ -181,6 +238,14 @@ func Fold(events []Event) State {
 			st.Notes[p] = e
 		case Tag:
 			st.Tags[p] = e
+		case Draft:
+			st.Drafts[p] = e
+		case Edit:
+			st.Edits[p] = append(st.Edits[p], e)
+		case Repeat:
+			st.Second[p] = e
+		case Adjudicate:
+			st.Ruled[e.Item] = e
 		}
 	}
 	for _, acts := range st.Redo { // the act undone last is redone first

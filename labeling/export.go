@@ -12,8 +12,9 @@ import (
 
 // Formats that Export writes besides TRL, Argilla and LabelStudio.
 const (
-	KTO Format = "kto" // {prompt, completion, label}
-	Log Format = "log" // every item, session and event of the store
+	KTO   Format = "kto"   // {prompt, completion, label}
+	Demos Format = "demos" // {prompt, completion} of edited answers
+	Log   Format = "log"   // every item, session and event of the store
 )
 
 // Exported says what an export wrote and what it could not.
@@ -24,10 +25,12 @@ type Exported struct {
 	Conversations int            // rows whose prompt is a list of messages; a file with both kinds does not load everywhere
 }
 
-// Export writes the judgements in force, in the order of the queue.
+// Export writes what EachLabel gives, in the order of the queue.
 //
 //   - trl: a line {prompt, chosen, rejected, margin} for every preference. Ties, both bad and can't say are left out.
-//   - kto: two lines {prompt, completion, label} for every preference, two with label false for both bad.
+//   - kto: a line {prompt, completion, label} for every answer judged by itself, two for every preference, two with label
+//     false for both bad. Rankings are left out: they say nothing of an answer by itself.
+//   - demos: a line {prompt, completion} for every edited answer.
 //   - argilla, label-studio: a JSON array as those tools import it, all choices of comparisons.
 //   - log: everything, one line for an item, a session or an event.
 func (s *Store) Export(ctx context.Context, w io.Writer, f Format) (Exported, error) {
@@ -36,15 +39,30 @@ func (s *Store) Export(ctx context.Context, w io.Writer, f Format) (Exported, er
 	var err error
 	switch f {
 	case TRL:
-		err = s.EachJudgement(ctx, x.trl)
+		err = s.EachLabel(ctx, x.trl)
 	case KTO:
-		err = s.EachJudgement(ctx, x.kto)
+		if err = s.each(ctx, `labels`, `1`, nil, x.kto); err == nil {
+			err = s.EachLabel(ctx, func(j Judgement) error {
+				if j.Event.Kind != Edit {
+					return nil
+				}
+				return x.kto(j)
+			})
+		}
+	case Demos:
+		err = s.eachEdit(ctx, func(j Judgement) error {
+			x.count(j.Item.Prompt)
+			return x.line(struct {
+				Prompt     Prompt `json:"prompt"`
+				Completion any    `json:"completion"`
+			}{j.Item.Prompt, completion(j.Item.Prompt, Answer{Text: j.Event.Data.Edit.Text})})
+		})
 	case Argilla, LabelStudio:
 		err = x.array(ctx, s, f)
 	case Log:
 		err = s.log(ctx, x.line, true)
 	default:
-		return Exported{}, fmt.Errorf("unknown export format %q (trl, kto, argilla, label-studio, log)", f)
+		return Exported{}, fmt.Errorf("unknown export format %q (trl, kto, demos, argilla, label-studio, log)", f)
 	}
 	if err == nil {
 		err = bw.Flush()
@@ -120,13 +138,18 @@ func (x *exporter) kto(j Judgement) error {
 		order = j.Event.Ranking
 	case len(j.Item.Answers) == 2 && j.Event.Choice == BothBad:
 		order = []int{0, 1}
+	case j.Event.Choice == Good || j.Event.Choice == Bad:
+		order = []int{0}
+	case len(j.Item.Answers) > 2:
+		x.out.LeftOut[string(Rank)]++
+		return nil
 	default:
 		x.out.LeftOut[string(j.Event.Choice)]++
 		return nil
 	}
 	for i, a := range order {
 		x.count(j.Item.Prompt)
-		label := j.Event.Choice == Win && i == 0
+		label := i == 0 && (j.Event.Choice == Win || j.Event.Choice == Good)
 		if err := x.line(row{j.Item.Prompt, completion(j.Item.Prompt, j.Item.Answers[a]), label}); err != nil {
 			return err
 		}
@@ -158,7 +181,7 @@ func (x *exporter) array(ctx context.Context, s *Store, f Format) error {
 		group = nil
 		return put(studioTask(g))
 	}
-	err := s.EachJudgement(ctx, func(j Judgement) error {
+	err := s.each(ctx, `labels`, `1`, nil, func(j Judgement) error {
 		if len(j.Item.Answers) != 2 {
 			x.out.LeftOut[string(j.Item.Mode)]++
 			return nil
@@ -265,7 +288,7 @@ func (s *Store) log(ctx context.Context, put func(any) error, times bool) error 
 			ms := e.Elapsed.Milliseconds()
 			l.At, l.Ms = e.At.Format(time.RFC3339Nano), &ms
 		}
-		if e.Data.Note != "" || e.Data.Tags != nil || e.Data.Screen != "" || e.Data.Extra != nil {
+		if !e.Data.empty() {
 			l.Data = &e.Data
 		}
 		if e.Target.Session != "" {

@@ -160,7 +160,7 @@ func TestMergeJoinsWithoutConflict(t *testing.T) {
 		if _, err := s.AddItems(ctx, []Item{extra}); err != nil {
 			t.Fatal(err)
 		}
-		ss, _ := s.NewSession(SessionConfig{Annotator: who, Overlap: 2})
+		ss, _ := s.NewSession(SessionConfig{Annotator: who, Queue: Queue{Overlap: 2}})
 		for i, p := range picks {
 			if i == 1 { // an undo and a redo on the way
 				if act, err := ss.Undo(ctx); err != nil || act == nil {

@@ -10,8 +10,8 @@ import (
 // footerLines are the status, the scale of choices and the other keys.
 func (m *model) footerLines() []string {
 	status := m.statusLine()
-	scale, rest := m.scaleLine(), m.keysLine()
-	switch m.footer() {
+	scale, rest := m.modeLine(), m.keysLine()
+	switch m.footer() - len(m.opinionLines()) {
 	case 4:
 		return []string{m.st.rule.Render(strings.Repeat("─", m.w)), status, scale, rest}
 	case 3:
@@ -26,10 +26,22 @@ func (m *model) statusLine() string {
 		return " " + m.input.view(m.w-1, m.st.cursor)
 	case m.ticking:
 		return m.ticksLine()
+	case m.choosing:
+		var parts []string
+		for i, name := range m.sides() {
+			parts = append(parts, m.st.key.Render(fmt.Sprint(i+1))+" "+name)
+		}
+		if len(parts) > 2 {
+			parts = []string{m.st.key.Render(fmt.Sprintf("1–%d", len(parts)))}
+		}
+		return fit(" edit which answer? "+strings.Join(parts, "  ")+"  any other key none", m.w)
 	}
 	text := m.status
 	if text == "" && m.task != nil {
 		text = fmt.Sprintf("item %d", m.task.Item.Seq)
+		if m.crowded && m.focus != m.onPrompt() {
+			text += fmt.Sprintf(" · %s goes to the next of %d answers", m.keys.name(actFocus), m.answers())
+		}
 		if m.task.Judged != nil {
 			text += " · you chose: " + describe(*m.task.Judged, m.sides())
 		}
@@ -103,9 +115,9 @@ func (m *model) choiceKey(a act, word string) string {
 	if m.task == nil || m.task.Judged == nil {
 		return text
 	}
-	d, _ := decision(a, m.task)
+	d, ok := decision(a, m.task)
 	now := m.task.Judged.Decision
-	if d.Choice != now.Choice || d.Choice == Win && (d.Ranking[0] != now.Ranking[0] || d.Strength != now.Strength) {
+	if !ok || d.Choice != now.Choice || d.Choice == Win && (d.Ranking[0] != now.Ranking[0] || d.Strength != now.Strength) {
 		return text
 	}
 	return m.st.chosen.Render(strings.TrimRight("["+m.keys.name(a)+"] "+word, " "))
@@ -114,12 +126,16 @@ func (m *model) choiceKey(a act, word string) string {
 // keysLine is the rest of the keys, the most needed first, as many as fit.
 func (m *model) keysLine() string {
 	line := " "
+	tie, bad := "tie", "both bad"
+	if m.mode() == Rank && m.answers() > 2 {
+		tie, bad = "all equal", "all bad"
+	}
 	for _, k := range []struct {
 		a    act
 		word string
 	}{
-		{actTie, "tie"},
-		{actBothBad, "both bad"},
+		{actTie, tie},
+		{actBothBad, bad},
 		{actCantSay, "can't say"},
 		{actUndo, "undo"},
 		{actHelp, "help"},
@@ -129,11 +145,15 @@ func (m *model) keysLine() string {
 		{actRedo, "redo"},
 		{actDiff, "differences"},
 		{actNote, "comment"},
+		{actEdit, "edit"},
 		{actLater, "set aside"},
 		{actPrev, "back"},
 		{actGuide, "guidelines"},
 	} {
 		if k.a == actGuide && m.opt.Guidelines == "" {
+			continue
+		}
+		if !m.helps(k.a) || k.a == actDiff && m.answers() != 2 {
 			continue
 		}
 		part := m.choiceKey(k.a, k.word) + "  "

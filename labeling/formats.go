@@ -43,6 +43,7 @@ func (r record) object(key string) record {
 // converters turn a record of each format into labelled items. It is only read.
 var converters = map[Format]func(record) ([]Labelled, error){
 	TRL: fromTRL, HH: fromHH, Summarize: fromSummarize, Ultra: fromUltra, LlamaFac: fromLlamaFactory, Argilla: fromArgilla, LabelStudio: fromLabelStudio,
+	KTO: fromKTO,
 }
 
 // detect tells the format by the keys of the first record.
@@ -58,6 +59,8 @@ func detect(r record) Format {
 		return LabelStudio
 	case r.has("fields") && (r.has("responses") || r.has("suggestions")):
 		return Argilla
+	case r.has("prompt", "completion", "label"):
+		return KTO
 	case r.has("chosen", "rejected"):
 		if !r.has("prompt") && strings.HasPrefix(strings.TrimLeft(r.text("chosen"), "\n "), "Human:") {
 			return HH
@@ -157,6 +160,40 @@ func fromTRL(r record) ([]Labelled, error) {
 		return won(Prompt{Messages: p}, answer(c, "chosen"), answer(j, "rejected"), margin), nil
 	}
 	return fromTranscripts(c, j, margin)
+}
+
+// fromKTO reads one answer judged by itself.
+func fromKTO(r record) ([]Labelled, error) {
+	good, ok := r["label"].(bool)
+	if !ok {
+		return nil, fmt.Errorf("label %v is not true or false", r["label"])
+	}
+	var l Labelled
+	l.Item.Mode = Single
+	switch prompt := r["prompt"].(type) {
+	case string:
+		l.Item.Prompt.Text = prompt
+	default:
+		ms, err := messages(prompt)
+		if err != nil {
+			return nil, fmt.Errorf("prompt: %w", err)
+		}
+		l.Item.Prompt.Messages = ms
+	}
+	if text, ok := r["completion"].(string); ok {
+		l.Item.Answers = []Answer{{Text: text, Source: "completion"}}
+	} else {
+		ms, err := messages(r["completion"])
+		if err != nil {
+			return nil, fmt.Errorf("completion: %w", err)
+		}
+		l.Item.Answers = []Answer{answer(ms, "completion")}
+	}
+	l.Decision = &Decision{Choice: Bad}
+	if good {
+		l.Decision.Choice = Good
+	}
+	return []Labelled{l}, nil
 }
 
 // commonText is the longest common prefix of two texts that ends at a word's end.

@@ -35,6 +35,8 @@ type ImportOptions struct {
 	Unlabeled bool     // take the items, not what the file says of them
 	Annotator string   // whose judgements they are where the file names nobody; "" means the format's name
 	Tags      []string // added to every item
+	Mode      Mode     // "" means as the file has it; else the answers are regrouped, see Reshape
+	Gold      bool     // what the file says is what is known, not a judgement
 }
 
 // Imported says what an import found.
@@ -57,7 +59,11 @@ func (s *Store) Import(ctx context.Context, r io.Reader, name string, opt Import
 	if opt.Format != "" && converters[opt.Format] == nil {
 		return Imported{}, fmt.Errorf("%s: unknown format %q (one of %s)", name, opt.Format, formatNames())
 	}
-	im.out.Ingested, err = s.ingest(ctx, im.next)
+	next := im.next
+	if opt.Mode != "" {
+		next = im.reshaped()
+	}
+	im.out.Ingested, err = s.ingest(ctx, next)
 	if err != nil {
 		return Imported{}, err
 	}
@@ -118,6 +124,7 @@ func (im *importer) next() (Labelled, error) {
 	l := im.ready[0]
 	im.ready = im.ready[1:]
 	l.Item.Tags = append(l.Item.Tags, im.opt.Tags...)
+	l.Gold = im.opt.Gold && !im.opt.Unlabeled
 	if im.opt.Unlabeled {
 		l.Decision = nil
 	}

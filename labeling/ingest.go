@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"sort"
+	"time"
 )
 
 // Labelled is an item together with what someone said of it elsewhere. Decision is in terms of Item.Answers and nil for an
@@ -18,6 +19,7 @@ type Labelled struct {
 	Annotator string
 	Decision  *Decision
 	Data      Data
+	Gold      bool // Decision is what is known of the item, to measure people by, and no judgement
 }
 
 // Ingested says what came of a list of labelled items.
@@ -25,6 +27,7 @@ type Ingested struct {
 	Added
 	Judged int // judgements recorded
 	Known  int // judgements that were in force already
+	Gold   int // items of which it was not known yet
 }
 
 // AddLabelled adds items and judgements made elsewhere (by a file, by a program) in one transaction. A judgement already in
@@ -66,10 +69,10 @@ func (s *Store) ingest(ctx context.Context, next func() (Labelled, error)) (Inge
 
 func (s *Store) ingestOne(ctx context.Context, tx *batch, sessions map[string]*Session, l Labelled, res *Ingested) error {
 	if l.Decision != nil {
-		if l.Annotator == "" {
+		if l.Annotator == "" && !l.Gold {
 			return errors.New("a judgement without a name of who made it")
 		}
-		if err := l.Decision.check(len(l.Item.Answers)); err != nil {
+		if err := l.Decision.check(l.Item, l.Data); err != nil {
 			return err
 		}
 	}
@@ -91,6 +94,13 @@ func (s *Store) ingestOne(ctx context.Context, tx *batch, sessions map[string]*S
 	for _, i := range l.Decision.Ranking {
 		text := given[i].String()
 		d.Ranking = append(d.Ranking, slices.IndexFunc(stored.Answers, func(a Answer) bool { return a.String() == text }))
+	}
+	if l.Gold {
+		fresh, err := putGold(ctx, tx, seq, time.Now().UnixMicro(), l.Annotator, d)
+		if fresh {
+			res.Gold++
+		}
+		return err
 	}
 	now, err := scanEvent(tx.row(ctx, `SELECT `+eventColumns+` FROM actions a JOIN events e ON e.id = a.event
 		WHERE a.item = ? AND a.kind = 'judge' AND a.undone = 0 AND a.annotator = ? ORDER BY a.at DESC, a.event DESC LIMIT 1`, seq, l.Annotator))

@@ -27,7 +27,7 @@ func (j Judgement) Margin() float64 {
 }
 
 // Pair is chosen and rejected answer, as indexes of Item.Answers; for a tie they are 0 and 1. ok is false for judgements
-// that train nothing: both bad, can't say, and modes other than a comparison.
+// that train nothing: both bad, can't say, and modes other than a comparison. A ranking has several pairs: see EachLabel.
 func (j Judgement) Pair() (chosen, rejected int, ok bool) {
 	if len(j.Item.Answers) != 2 {
 		return 0, 0, false
@@ -62,11 +62,16 @@ func (s *Store) Judgements(ctx context.Context) ([]Judgement, error) {
 
 // EachJudgement calls fn with every judgement in force, in the order of Judgements, holding one at a time.
 func (s *Store) EachJudgement(ctx context.Context, fn func(Judgement) error) error {
+	return s.each(ctx, `judgements`, `1`, nil, fn)
+}
+
+// each calls fn with the events of a view of judgements that meet a condition on e (the event) and i (its item).
+func (s *Store) each(ctx context.Context, view, where string, args []any, fn func(Judgement) error) error {
 	const last = `(SELECT x.data FROM actions b JOIN events x ON x.id = b.event WHERE b.item = e.item AND b.undone = 0
 		AND b.annotator = e.annotator AND b.kind = '%s' ORDER BY b.at DESC, b.event DESC LIMIT 1)`
 	q := `SELECT ` + itemColumns + `, ` + fmt.Sprintf(last, Note) + `, ` + fmt.Sprintf(last, Tag) + `, ` + eventColumns + `
-		FROM judgements e JOIN items i ON i.seq = e.item ORDER BY e.item, e.annotator`
-	rows, err := s.db.QueryContext(ctx, q)
+		FROM ` + view + ` e JOIN items i ON i.seq = e.item WHERE ` + where + ` ORDER BY e.item, e.annotator, e.at`
+	rows, err := s.db.QueryContext(ctx, q, args...)
 	if err != nil {
 		return fmt.Errorf("read judgements of %s: %w", s.path, err)
 	}
@@ -108,14 +113,4 @@ func scanJudgement(rows *sql.Rows) (j Judgement, err error) {
 		}
 	}
 	return j, nil
-}
-
-// Trainable is the number of judgements in force that a reward model learns from: preferences and ties.
-func (s *Store) Trainable(ctx context.Context) (int, error) {
-	var n int
-	err := s.db.QueryRowContext(ctx, `SELECT count(*) FROM judgements WHERE choice IN ('win', 'tie')`).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("count judgements of %s: %w", s.path, err)
-	}
-	return n, nil
 }

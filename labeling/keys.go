@@ -2,6 +2,8 @@ package labeling
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -22,6 +24,10 @@ const (
 	actTie           act = "tie"
 	actBothBad       act = "both_bad"
 	actCantSay       act = "cant_say"
+	actGood          act = "good"
+	actBad           act = "bad"
+	actConfirm       act = "confirm"
+	actEdit          act = "edit"
 	actLater         act = "later"
 	actUndo          act = "undo"
 	actRedo          act = "redo"
@@ -41,6 +47,10 @@ const (
 	actRaw           act = "raw"
 	actLayout        act = "layout"
 	actSearch        act = "search"
+	actFindNext      act = "search_next"
+	actFold          act = "fold"
+	actCopy          act = "copy"
+	actPanel         act = "panel"
 	actInfo          act = "info"
 	actGuide         act = "guidelines"
 	actHelp          act = "help"
@@ -69,6 +79,9 @@ func defaultBindings() []binding {
 		{actTie, []string{"="}, "tie, equally good"},
 		{actBothBad, []string{"b"}, "both are bad"},
 		{actCantSay, []string{"x"}, "can't say"},
+		{actGood, []string{"+", "a"}, "good"},
+		{actBad, []string{"-"}, "bad"},
+		{actConfirm, []string{"enter"}, "confirm"},
 		{"", nil, "Correct"},
 		{actUndo, []string{"u", "backspace"}, "undo, without limit"},
 		{actRedo, []string{"r"}, "redo"},
@@ -76,8 +89,9 @@ func defaultBindings() []binding {
 		{actNext, []string{"right", "]"}, ""},
 		{actLater, []string{"s"}, "set aside for later"},
 		{"", nil, "Say why (optional)"},
-		{actNote, []string{"c"}, "comment in words"},
-		{actTags, []string{"t"}, "tick reasons"},
+		{actNote, []string{"c"}, "comment, tick reasons"},
+		{actTags, []string{"t"}, ""},
+		{actEdit, []string{"e"}, "write it better"},
 		{"", nil, "Read"},
 		{actDown, []string{"down", "j"}, "scroll"},
 		{actUp, []string{"up", "k"}, ""},
@@ -85,15 +99,19 @@ func defaultBindings() []binding {
 		{actPageUp, []string{"pgup"}, ""},
 		{actTop, []string{"home"}, "to the ends"},
 		{actBottom, []string{"end"}, ""},
-		{actFocus, []string{"tab"}, "what to scroll"},
+		{actFocus, []string{"tab", "p"}, "what to scroll"},
 		{actZoom, []string{"z"}, "zoom into it"},
 		{actDiff, []string{"d"}, "mark different words"},
 		{actRaw, []string{"w"}, "markdown or raw"},
 		{actLayout, []string{"v"}, "side or stacked"},
-		{actSearch, []string{"/"}, "search"},
+		{actFold, []string{"f"}, "fold the prompt"},
+		{actSearch, []string{"/"}, "search, next"},
+		{actFindNext, []string{"n"}, ""},
+		{actCopy, []string{"y"}, "copy the text"},
 		{actInfo, []string{"i"}, "models, after choice"},
 		{"", nil, "Else"},
 		{actGuide, []string{"g"}, "guidelines"},
+		{actPanel, []string{"m"}, "my labels so far"},
 		{actHelp, []string{"?", "h"}, "this help"},
 		{actQuit, []string{"q", "ctrl+c"}, "quit (all is saved)"},
 	}
@@ -108,7 +126,7 @@ type keymap struct {
 // newKeymap applies what a recipe binds otherwise: act name to keys separated by spaces ("space" is the space bar).
 func newKeymap(custom map[string]string) (keymap, error) {
 	km := keymap{bindings: defaultBindings(), byKey: map[string]act{}}
-	left := map[string]string{}
+	left, wanted := map[string]string{}, map[string]bool{}
 	for name, keys := range custom {
 		left[name] = keys
 	}
@@ -126,6 +144,7 @@ func newKeymap(custom map[string]string) (keymap, error) {
 			if k == "space" {
 				b.keys[j] = " "
 			}
+			wanted[b.keys[j]] = true
 		}
 	}
 	if len(left) > 0 {
@@ -135,6 +154,14 @@ func newKeymap(custom map[string]string) (keymap, error) {
 		}
 		sort.Strings(names)
 		return km, fmt.Errorf("keys.%s: there is no such act", names[0])
+	}
+	// A second key that an act has by default gives way to the recipe's.
+	for i := range km.bindings {
+		b := &km.bindings[i]
+		if _, own := custom[string(b.act)]; own || len(b.keys) < 2 {
+			continue
+		}
+		b.keys = append(b.keys[:1:1], slices.DeleteFunc(slices.Clone(b.keys[1:]), func(k string) bool { return wanted[k] })...)
 	}
 	for _, b := range km.bindings {
 		for _, k := range b.keys {
@@ -182,7 +209,7 @@ func keyName(k string) string {
 
 // helpLine is what the help screen says of binding i, with the sides named as the screen names them; "" when an act before
 // says it.
-func (km keymap) helpLine(i int, sides [2]string) string {
+func (km keymap) helpLine(i int, sides []string) string {
 	b := km.bindings[i]
 	if b.help == "" {
 		return ""
@@ -195,7 +222,7 @@ func (km keymap) helpLine(i int, sides [2]string) string {
 	}
 	help := b.help
 	for j, word := range []string{"left ", "right "} {
-		if rest, ok := strings.CutPrefix(help, word); ok {
+		if rest, ok := strings.CutPrefix(help, word); ok && len(sides) == 2 {
 			help = sides[j] + " " + rest
 			break
 		}
@@ -228,22 +255,31 @@ func preference(a act) (side, strength int, ok bool) {
 
 // decision is the judgement that an act stands for on a task.
 func decision(a act, t *Task) (Decision, bool) {
+	mode := t.Item.mode()
 	if side, strength, ok := preference(a); ok {
+		if mode != Compare {
+			return Decision{}, false
+		}
 		return t.Decide(side, strength), true
 	}
-	switch a {
-	case actTie:
-		return Decision{Choice: Tie}, true
-	case actBothBad:
-		return Decision{Choice: BothBad}, true
-	case actCantSay:
-		return Decision{Choice: CantSay}, true
+	var c Choice
+	switch {
+	case a == actTie:
+		c = Tie
+	case a == actBothBad && mode == Single, a == actBad:
+		c = Bad
+	case a == actBothBad:
+		c = BothBad
+	case a == actGood:
+		c = Good
+	case a == actCantSay:
+		c = CantSay
 	}
-	return Decision{}, false
+	return Decision{Choice: c}, c != "" && slices.Contains(choicesOf(mode), c)
 }
 
 // describe says a judgement in words, in terms of the sides it was seen on, named as the screen names them.
-func describe(e Event, sides [2]string) string {
+func describe(e Event, sides []string) string {
 	switch e.Choice {
 	case Tie:
 		return "tie"
@@ -252,6 +288,14 @@ func describe(e Event, sides [2]string) string {
 	case CantSay:
 		return "can't say"
 	}
+	switch {
+	case e.Choice == Rated:
+		return "rated " + ratingsText(e.Data.Ratings)
+	case e.Choice != Win:
+		return string(e.Choice)
+	case len(e.Ranking) > 2 || len(sides) != 2:
+		return orderText(e.Ranking, e.Shown, sides)
+	}
 	side := sides[0]
 	if len(e.Shown) > 1 && len(e.Ranking) > 0 && e.Shown[1] == e.Ranking[0] {
 		side = sides[1]
@@ -259,11 +303,43 @@ func describe(e Event, sides [2]string) string {
 	return side + " " + [...]string{"", "slightly ", "somewhat ", "clearly ", "much "}[e.Strength] + "better"
 }
 
+// orderText is a ranking in the names the answers have on the screen, best first.
+func orderText(ranking, shown []int, sides []string) string {
+	var parts []string
+	for _, a := range ranking {
+		at := slices.Index(shown, a)
+		if at < 0 { // imported: no order was shown
+			at = a
+		}
+		if at >= len(sides) {
+			sides = numbered(max(at+1, 2))
+		}
+		parts = append(parts, sides[at])
+	}
+	return strings.Join(parts, " ≻ ")
+}
+
+// ratingsText is "helpful 4, honest 5", by the axes' names.
+func ratingsText(ratings map[string]int) string {
+	var parts []string
+	for _, axis := range slices.Sorted(maps.Keys(ratings)) {
+		parts = append(parts, fmt.Sprintf("%s %d", visible(axis), ratings[axis]))
+	}
+	return strings.Join(parts, ", ")
+}
+
 // describeAct says any act in words.
-func describeAct(e Event, sides [2]string) string {
+func describeAct(e Event, sides []string) string {
 	switch e.Kind {
-	case Judge:
+	case Judge, Repeat, Adjudicate:
 		return describe(e, sides)
+	case Draft:
+		if e.Data.Ratings != nil {
+			return "rating"
+		}
+		return "place in the order"
+	case Edit:
+		return "edited answer"
 	case Later:
 		return "set aside"
 	case Note:

@@ -6,59 +6,6 @@ import (
 	"unicode/utf8"
 )
 
-// markdown finds what of a text to emphasise. The text itself stays as it was written: what is judged is exactly what the
-// model wrote, and every line can be copied.
-func markdown(s string) []span {
-	var out []span
-	fenced := false
-	for start := 0; start < len(s); {
-		end := strings.IndexByte(s[start:], '\n')
-		if end < 0 {
-			end = len(s)
-		} else {
-			end += start
-		}
-		line := strings.TrimLeft(s[start:end], " ")
-		switch {
-		case strings.HasPrefix(line, "```") || strings.HasPrefix(line, "~~~"):
-			out = append(out, span{start, end, faintLook})
-			fenced = !fenced
-		case fenced:
-			out = append(out, span{start, end, codeLook})
-		case strings.HasPrefix(line, "#") && strings.HasPrefix(strings.TrimLeft(line, "#"), " "):
-			out = append(out, span{start, end, strongLook})
-		default:
-			out = inline(out, s, start, end)
-		}
-		start = end + 1
-	}
-	return out
-}
-
-// inline finds `code` and **strong** within one line.
-func inline(out []span, s string, start, end int) []span {
-	for _, m := range []struct {
-		mark string
-		look look
-	}{{"**", strongLook}, {"`", codeLook}} {
-		for i := start; i < end; {
-			a := strings.Index(s[i:end], m.mark)
-			if a < 0 {
-				break
-			}
-			a += i + len(m.mark)
-			b := strings.Index(s[a:end], m.mark)
-			if b <= 0 {
-				break
-			}
-			b += a
-			out = append(out, span{a - len(m.mark), a, faintLook}, span{a, b, m.look}, span{b, b + len(m.mark), faintLook})
-			i = b + len(m.mark)
-		}
-	}
-	return out
-}
-
 // words cuts a text into words, runs of space, and single other characters; each as [from,to).
 func words(s string) []row {
 	var out []row

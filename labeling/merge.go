@@ -3,6 +3,9 @@ package labeling
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 )
 
 // Merged says what Merge brought in.
@@ -24,7 +27,10 @@ func (s *Store) Merge(ctx context.Context, src *Store) (Merged, error) {
 		if err := mergeSessions(ctx, tx, src); err != nil {
 			return err
 		}
-		return mergeEvents(ctx, tx, src, seqs, &m)
+		if err := mergeEvents(ctx, tx, src, seqs, &m); err != nil {
+			return err
+		}
+		return mergeKnown(ctx, tx, src, seqs)
 	})
 	if err != nil {
 		return Merged{}, fmt.Errorf("merge %s into %s: %w", src.path, s.path, err)
@@ -36,6 +42,17 @@ func (s *Store) Merge(ctx context.Context, src *Store) (Merged, error) {
 type merged struct {
 	seq    int64
 	answer []int
+}
+
+// translate turns indexes of answers there into indexes here.
+func (to merged) translate(list []int) error {
+	for i, a := range list {
+		if a < 0 || a >= len(to.answer) {
+			return fmt.Errorf("names answer %d, which is not there", a)
+		}
+		list[i] = to.answer[a]
+	}
+	return nil
 }
 
 func mergeItems(ctx context.Context, tx *batch, src *Store, m *Merged) (map[int64]merged, error) {
@@ -120,12 +137,16 @@ func mergeEvents(ctx context.Context, tx *batch, src *Store, seqs map[int64]merg
 		}
 		e.Item = to.seq
 		for _, list := range [][]int{e.Shown, e.Ranking} {
-			for i, a := range list {
-				if a < 0 || a >= len(to.answer) {
-					return fmt.Errorf("event %s/%d names answer %d, which is not there", e.Session, e.N, a)
-				}
-				list[i] = to.answer[a]
+			if err := to.translate(list); err != nil {
+				return fmt.Errorf("event %s/%d %w", e.Session, e.N, err)
 			}
+		}
+		if ed := e.Data.Edit; ed != nil {
+			at := []int{ed.Answer}
+			if err := to.translate(at); err != nil {
+				return fmt.Errorf("event %s/%d %w", e.Session, e.N, err)
+			}
+			ed.Answer = at[0]
 		}
 		if err := insertEvent(ctx, tx, e); err != nil {
 			return fmt.Errorf("event %s/%d: %w", e.Session, e.N, err)
@@ -133,4 +154,49 @@ func mergeEvents(ctx context.Context, tx *batch, src *Store, seqs map[int64]merg
 		m.Events++
 	}
 	return rows.Err()
+}
+
+// mergeKnown brings in gold, and scores where this store has none of that model.
+func mergeKnown(ctx context.Context, tx *batch, src *Store, seqs map[int64]merged) error {
+	golds, err := src.Golds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, seq := range slices.Sorted(maps.Keys(golds)) {
+		g, to := golds[seq], seqs[seq]
+		var known bool
+		if err := tx.row(ctx, `SELECT EXISTS (SELECT 1 FROM gold WHERE item = ?)`, to.seq).Scan(&known); err != nil || known {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := to.translate(g.Decision.Ranking); err != nil {
+			return fmt.Errorf("gold of item %d %w", seq, err)
+		}
+		if _, err := putGold(ctx, tx, to.seq, time.Now().UnixMicro(), g.Source, g.Decision); err != nil {
+			return err
+		}
+	}
+	return src.eachScores(ctx, newestScores+` ORDER BY x.item, x.model`, nil, func(seq int64, m ModelScores, at int64) error {
+		to := seqs[seq]
+		here := make([]float64, len(m.Scores))
+		for i, v := range m.Scores {
+			k := []int{i}
+			if err := to.translate(k); err != nil || k[0] >= len(here) {
+				return fmt.Errorf("scores of item %d name answer %d, which is not there", seq, i)
+			}
+			here[k[0]] = v
+		}
+		var known bool
+		if err := tx.row(ctx, `SELECT EXISTS (SELECT 1 FROM scores WHERE item = ? AND model = ?)`, to.seq, m.Model).Scan(&known); err != nil || known {
+			return err
+		}
+		text, err := marshal(here)
+		if err != nil {
+			return err
+		}
+		_, err = putScores(ctx, tx, to.seq, m.Model, at, string(text))
+		return err
+	})
 }

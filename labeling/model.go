@@ -9,23 +9,19 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 )
 
-// The panes of the screen.
-const (
-	promptPane = iota
-	leftPane   // left, or upper
-	rightPane  // right, or lower
-)
+// promptPane is the first pane of the screen; the answers follow in the order shown.
+const promptPane = 0
 
-// focus is what the scroll keys move.
+// focus is what the scroll keys move: 0 all answers together, i the i-th answer shown, one more than there are the prompt.
 type focus int
 
-const (
-	onAnswers focus = iota // both answers together
-	onLeft
-	onRight
-	onPrompt
-	focuses
-)
+const onAnswers focus = 0
+
+// onPrompt is the focus on the prompt, the last of all.
+func (m *model) onPrompt() focus { return focus(m.answers() + 1) }
+
+// answers is the number of answers shown.
+func (m *model) answers() int { return len(m.panes) - 1 }
 
 // tone is how a status line is meant.
 type tone int
@@ -44,6 +40,7 @@ const (
 	helpOverlay
 	guideOverlay
 	infoOverlay
+	panelOverlay
 )
 
 // model is the whole screen. Update and View are pure: whatever touches the store is a tea.Cmd.
@@ -57,20 +54,26 @@ type model struct {
 
 	w, h     int
 	task     *Task // nil: nothing to judge
-	panes    [3]pane
+	panes    []pane
 	focus    focus
+	axis     int   // of ratings: the one that a digit gives
 	stacked  *bool // layout asked for; nil: by width
 	zoom     bool
+	crowded  bool // too little room for all answers: they are read one by one
 	diff     bool
 	raw      bool
+	folded   bool
 	search   string
+	hit      int // of the search, the one last shown
 	over     overlay
 	page     pane    // text of the overlay
 	input    *editor // line being typed
 	inputFor act
 	ticking  bool // choosing reasons from the list
+	choosing bool // choosing an answer to edit
 
 	progress Progress
+	sat      int // judgements of this sitting
 	shownAt  time.Time
 	status   string
 	tone     tone
@@ -83,6 +86,8 @@ type model struct {
 type outcome struct {
 	task  *Task // the item to show now
 	keep  bool  // stay on the item shown (task is it, read anew)
+	quiet bool  // nothing changes on the screen
+	panel string
 	say   string
 	tone  tone
 	delta int            // change of the number of decided items
@@ -103,7 +108,10 @@ func newModel(ctx context.Context, ss *Session, opt Options) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &model{ctx: ctx, ss: ss, opt: opt, keys: keys, st: newStyles(opt.renderer(), opt.color()), now: ss.now, w: opt.Width, h: opt.Height, busy: true}
+	if len(opt.Axes) == 0 {
+		opt.Axes = DefaultAxes()
+	}
+	m := &model{ctx: ctx, ss: ss, opt: opt, keys: keys, st: newStyles(opt.renderer(), opt.color()), now: ss.now, w: opt.Width, h: opt.Height, busy: true, panes: make([]pane, 3)}
 	return m, nil
 }
 
@@ -118,33 +126,81 @@ func (m *model) Init() tea.Cmd {
 	}
 }
 
-// sides are the names of the two answers on this screen.
-func (m *model) sides() [2]string {
-	if m.sideBySide() {
-		return [2]string{"left", "right"}
+// sides are the names of the answers on this screen.
+func (m *model) sides() []string {
+	n := 2
+	if m.task != nil {
+		n = len(m.task.Item.Answers)
 	}
-	return [2]string{"upper", "lower"}
+	switch {
+	case n == 2 && m.sideBySide():
+		return []string{"left", "right"}
+	case n == 2:
+		return []string{"upper", "lower"}
+	}
+	return numbered(n)
+}
+
+// numbered are the names of more answers than two, or of one.
+func numbered(n int) []string {
+	if n == 1 {
+		return []string{"answer"}
+	}
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprint(i + 1)
+	}
+	return out
 }
 
 func (m *model) sideBySide() bool {
-	if m.stacked != nil {
-		return !*m.stacked
+	n := 2
+	if m.task != nil {
+		n = len(m.task.Item.Answers)
 	}
-	return m.w >= 100
+	if m.stacked != nil {
+		return !*m.stacked && n > 1
+	}
+	return n == 2 && m.w >= 100 || n > 2 && m.w >= 46*n
+}
+
+// mode is how the item shown is judged.
+func (m *model) mode() Mode {
+	if m.task == nil {
+		return Compare
+	}
+	return m.task.Item.mode()
 }
 
 // show puts a task on the screen.
 func (m *model) show(t *Task) {
 	m.task = t
 	m.shownAt = m.now()
-	m.focus, m.zoom, m.ticking = onAnswers, false, false
+	m.focus, m.zoom, m.ticking, m.choosing, m.axis, m.hit = onAnswers, false, false, false, 0, 0
 	if t == nil {
+		m.panes = make([]pane, 3)
 		return
 	}
-	text, _, start := promptText(t.Item.Prompt)
-	m.panes[promptPane].set(text, start)
-	for i := range 2 {
-		m.panes[leftPane+i].set(visible(t.Answer(i).String()), 0)
+	m.panes = make([]pane, 1+len(t.Item.Answers))
+	m.axis = m.openAxis()
+	m.lay(false)
+}
+
+// lay puts the texts into the panes, rendered or raw. With keep the places stay, by line.
+func (m *model) lay(keep bool) {
+	for i := range m.panes {
+		var doc document
+		start := 0
+		if i == promptPane {
+			doc, start = promptDocument(m.task.Item.Prompt, m.raw)
+		} else {
+			doc = documentOf(m.task.Answer(i-1).String(), m.raw)
+		}
+		p := &m.panes[i]
+		if keep {
+			start = doc.placeOf(p.doc.lineAt(p.anchor))
+		}
+		p.set(doc, start)
 	}
 	m.mark()
 }
@@ -154,15 +210,11 @@ func (m *model) mark() {
 	if m.task == nil {
 		return
 	}
-	_, roles, _ := promptText(m.task.Item.Prompt)
-	left, right := &m.panes[leftPane], &m.panes[rightPane]
-	m.panes[promptPane].spans = roles
-	left.spans, right.spans = nil, nil
-	if !m.raw {
-		m.panes[promptPane].spans = append(markdown(m.panes[promptPane].text), roles...)
-		left.spans, right.spans = markdown(left.text), markdown(right.text)
+	for i := range m.panes {
+		m.panes[i].spans = append([]span(nil), m.panes[i].doc.spans...)
 	}
-	if m.diff {
+	if m.diff && m.answers() == 2 {
+		left, right := &m.panes[1], &m.panes[2]
 		a, b := wordDiff(left.text, right.text)
 		left.spans, right.spans = append(left.spans, a...), append(right.spans, b...)
 	}
@@ -179,20 +231,12 @@ func (m *model) perform(fn func(ctx context.Context) outcome) tea.Cmd {
 }
 
 // judge records a decision on the item shown and moves on.
-func (m *model) judge(a act) tea.Cmd {
-	t, d := m.task, Decision{}
-	d, ok := decision(a, t)
-	if !ok {
-		return nil
-	}
+func (m *model) judge(d Decision, ratings map[string]int, key string) tea.Cmd {
+	t := m.task
 	took := m.now().Sub(m.shownAt)
-	layout := "stacked"
-	if m.sideBySide() {
-		layout = "side"
-	}
-	data := Data{Screen: fmt.Sprintf("%s %dx%d", layout, m.w, m.h)}
-	sides, ss, key := m.sides(), m.ss, m.keys.name(a)
-	again := t.Judged != nil
+	data := Data{Screen: m.layout(), Ratings: ratings}
+	sides, ss := m.sides(), m.ss
+	opinion := m.opt.Opinion
 	return m.perform(func(ctx context.Context) outcome {
 		before, err := ss.decided(ctx, t.Item.Seq)
 		if err != nil {
@@ -203,16 +247,28 @@ func (m *model) judge(a act) tea.Cmd {
 			return outcome{err: err}
 		}
 		out := outcome{say: fmt.Sprintf("✓ %s %s", key, describe(e, sides)), tone: done, took: &took}
-		if again {
+		if t.Judged != nil {
 			out.say += " (instead of " + describe(*t.Judged, sides) + ")"
 			out.took = nil
 		}
-		if !before {
+		if opinion {
+			out.say += modelsSay(t, e)
+		}
+		if !before && e.Kind == Judge {
 			out.delta = 1
 		}
 		out.task, out.err = ss.Next(ctx, t.Item.Seq)
 		return out
 	})
+}
+
+// layout is how the item is shown, for the log.
+func (m *model) layout() string {
+	layout := "stacked"
+	if m.sideBySide() {
+		layout = "side"
+	}
+	return fmt.Sprintf("%s %dx%d", layout, m.w, m.h)
 }
 
 func (m *model) later() tea.Cmd {
@@ -237,7 +293,7 @@ func (m *model) undo() tea.Cmd {
 		if e == nil {
 			return outcome{task: now, keep: true, say: "nothing left to undo"}
 		}
-		out := outcome{say: fmt.Sprintf("undone: %s (item %d)", describeAct(*e, sides), e.Item), tone: done, undid: e.Kind == Judge}
+		out := outcome{tone: done, undid: e.Kind == Judge || e.Kind == Repeat || e.Kind == Adjudicate}
 		if e.Kind == Judge {
 			still, err := ss.decided(ctx, e.Item)
 			if err != nil {
@@ -247,10 +303,19 @@ func (m *model) undo() tea.Cmd {
 				out.delta = -1
 			}
 		}
-		out.task, out.err = ss.Task(ctx, e.Item)
-		out.keep = now != nil && now.Item.Seq == e.Item
+		out.task, out.err = ss.taskOf(ctx, *e)
+		out.keep = now != nil && now.Item.Seq == e.Item && now.Again == (e.Kind == Repeat)
+		out.say = fmt.Sprintf("undone: %s (item %d)", describeAct(*e, sidesOf(e, out.task, sides)), e.Item)
 		return out
 	})
+}
+
+// sidesOf are the names of the answers of an act's item: those of the screen, where it has as many.
+func sidesOf(e *Event, t *Task, sides []string) []string {
+	if t != nil && len(t.Item.Answers) != len(sides) {
+		return numbered(len(t.Item.Answers))
+	}
+	return sides
 }
 
 // redo puts an undone act back and moves on as its key did.
@@ -264,18 +329,24 @@ func (m *model) redo() tea.Cmd {
 		if e == nil {
 			return outcome{task: now, keep: true, say: "nothing to redo"}
 		}
-		out := outcome{say: fmt.Sprintf("redone: %s (item %d)", describeAct(*e, sides), e.Item), tone: done}
+		was, err := ss.taskOf(ctx, *e)
+		if err != nil {
+			return outcome{err: err}
+		}
+		out := outcome{say: fmt.Sprintf("redone: %s (item %d)", describeAct(*e, sidesOf(e, was, sides)), e.Item), tone: done}
 		switch e.Kind {
-		case Judge:
+		case Judge, Repeat, Adjudicate:
 			out.took = &e.Elapsed
-			if out.delta, err = ss.newlyDecided(ctx, *e); err != nil {
-				return outcome{err: err}
+			if e.Kind == Judge {
+				if out.delta, err = ss.newlyDecided(ctx, *e); err != nil {
+					return outcome{err: err}
+				}
 			}
 			out.task, out.err = ss.Next(ctx, e.Item)
 		case Later:
 			out.task, out.err = ss.Next(ctx, e.Item)
 		default:
-			out.task, out.err = ss.Task(ctx, e.Item)
+			out.task = was
 			out.keep = now != nil && now.Item.Seq == e.Item
 		}
 		return out
@@ -302,22 +373,29 @@ func (m *model) typed() tea.Cmd {
 	text, purpose := strings.TrimSpace(string(m.input.text)), m.inputFor
 	m.input = nil
 	if purpose == actSearch {
-		m.search = text
+		m.search, m.hit = text, -1
 		m.mark()
 		m.findNext()
 		return nil
 	}
 	t, ss := m.task, m.ss
 	if text == t.Note {
-		return nil
+		return m.typing("")
 	}
 	return m.perform(func(ctx context.Context) outcome {
 		if _, err := ss.Note(ctx, t, text); err != nil {
 			return outcome{err: err}
 		}
-		again, err := ss.Task(ctx, t.Item.Seq)
+		again, err := ss.task(ctx, t.Item.Seq, t.Again)
 		return outcome{task: again, keep: true, say: "comment saved", tone: done, err: err}
 	})
+}
+
+// typing keeps the comment as far as it is typed: a killed program gives it back.
+func (m *model) typing(text string) tea.Cmd {
+	t, ss := m.task, m.ss
+	t.Typing = text
+	return m.perform(func(ctx context.Context) outcome { return outcome{quiet: true, err: ss.Type(ctx, t, text)} })
 }
 
 // tick turns a reason of the list on or off.
@@ -339,29 +417,7 @@ func (m *model) tick(i int) tea.Cmd {
 		if _, err := ss.Tag(ctx, t, tags); err != nil {
 			return outcome{err: err}
 		}
-		again, err := ss.Task(ctx, t.Item.Seq)
+		again, err := ss.task(ctx, t.Item.Seq, t.Again)
 		return outcome{task: again, keep: true, err: err}
 	})
-}
-
-// findNext scrolls each pane to its first hit out of view, and says how many there are.
-func (m *model) findNext() {
-	hits := 0
-	for i := range m.panes {
-		for k, sp := range find(m.panes[i].text, m.search) {
-			if k == 0 {
-				m.panes[i].seek(sp.from)
-			}
-			hits++
-		}
-	}
-	m.tone = quiet
-	switch {
-	case m.search == "":
-		m.status = ""
-	case hits == 0:
-		m.status = fmt.Sprintf("%q is not in this item", m.search)
-	default:
-		m.status = fmt.Sprintf("%d × %q", hits, m.search)
-	}
 }

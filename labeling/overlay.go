@@ -6,26 +6,29 @@ import (
 )
 
 func (m *model) openOverlay(o overlay) {
-	var text string
-	var spans []span
+	var doc document
 	switch o {
 	case helpOverlay:
-		text = m.helpText()
+		doc.text = m.helpText()
 	case guideOverlay:
-		if text = visible(strings.TrimSpace(m.opt.Guidelines)); text == "" {
+		if strings.TrimSpace(m.opt.Guidelines) == "" {
 			m.status, m.tone = "no guidelines were given", quiet
 			return
 		}
-		spans = markdown(text)
+		doc = documentOf(strings.TrimSpace(m.opt.Guidelines), m.raw)
 	case infoOverlay:
-		text = m.infoText()
+		doc.text = m.infoText()
 	}
-	m.over = o
-	m.page.set(text, 0)
-	m.page.spans = spans
 	if o != guideOverlay {
-		m.page.spans = headings(text)
+		doc.spans = headings(doc.text)
 	}
+	m.openPage(o, doc)
+}
+
+func (m *model) openPage(o overlay, doc document) {
+	m.over = o
+	m.page.set(doc, 0)
+	m.page.spans = doc.spans
 }
 
 // headings marks the words that stand at the start of a line or of the second column of the help.
@@ -50,6 +53,9 @@ func (m *model) helpText() string {
 			sections = append(sections, []string{bd.help})
 			continue
 		}
+		if !m.helps(bd.act) {
+			continue
+		}
 		if l := m.keys.helpLine(i, sides); l != "" {
 			last := &sections[len(sections)-1]
 			*last = append(*last, l)
@@ -64,11 +70,14 @@ func (m *model) helpText() string {
 		columns[c] = append(columns[c], sec...)
 	}
 	left := columns[0]
-	right := append(columns[1], "", "  Every key is saved before the screen", "  moves on. Nothing is ever deleted.")
-	if m.w < helpColumns {
-		return strings.Join(append(append(left, ""), right...), "\n")
-	}
+	right := append(columns[1], "", "  Every key is saved at once, for good.")
 	var b strings.Builder
+	if m.mode() != Compare {
+		b.WriteString("  " + m.modeHint() + "\n\n")
+	}
+	if m.w < helpColumns {
+		return b.String() + strings.Join(append(append(left, ""), right...), "\n")
+	}
 	for i := range max(len(left), len(right)) {
 		var l, r string
 		if i < len(left) {
@@ -80,6 +89,22 @@ func (m *model) helpText() string {
 		b.WriteString(strings.TrimRight(fit(l, 39)+r, " ") + "\n")
 	}
 	return strings.TrimRight(b.String(), "\n")
+}
+
+// helps says whether a choice is one of the mode of the item shown; other acts are in all modes.
+func (m *model) helps(a act) bool {
+	if _, _, ok := preference(a); ok {
+		return m.mode() == Compare
+	}
+	switch a {
+	case actTie, actBothBad:
+		return m.mode() == Compare || m.mode() == Rank
+	case actGood, actBad:
+		return m.mode() == Single
+	case actConfirm:
+		return m.mode() == Rank || m.mode() == Rate
+	}
+	return true
 }
 
 // helpColumns is the width from which the help has two columns.
@@ -99,7 +124,19 @@ func (m *model) infoText() string {
 	}
 	for i, name := range sides {
 		a := t.Answer(i)
-		fmt.Fprintf(&b, "\nThe %s answer\n", name)
+		switch {
+		case len(sides) == 1:
+			b.WriteString("\nThe answer\n")
+		case len(sides) == 2:
+			fmt.Fprintf(&b, "\nThe %s answer\n", name)
+		default:
+			fmt.Fprintf(&b, "\nAnswer %s\n", name)
+		}
+		for _, ms := range t.Scores {
+			if k := t.Shown[i]; k < len(ms.Scores) {
+				fmt.Fprintf(&b, "  %-13s %.3f by %s\n", "score", ms.Scores[k], visible(ms.Model))
+			}
+		}
 		for _, f := range [][2]string{{"model", a.Model}, {"source", a.Source}} {
 			if f[1] != "" {
 				fmt.Fprintf(&b, "  %-13s %s\n", f[0], visible(f[1]))
@@ -121,7 +158,7 @@ func (m *model) infoText() string {
 }
 
 func (m *model) overlayLines() []string {
-	title := map[overlay]string{helpOverlay: "Keys", guideOverlay: "Guidelines", infoOverlay: "What was hidden"}[m.over]
+	title := map[overlay]string{helpOverlay: "Keys", guideOverlay: "Guidelines", infoOverlay: "What was hidden", panelOverlay: "Labels of " + visible(m.ss.Annotator())}[m.over]
 	out := []string{m.rule(title+" · any key goes back", m.page.more(), true, m.w)}
 	return append(out, m.indent(m.page.lines(&m.st.text))...)
 }

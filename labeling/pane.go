@@ -10,16 +10,16 @@ import (
 // pane is a text in a rectangle, scrolled. Its place is a byte of the text, not a row: whatever the width becomes, the row
 // with that byte is on top.
 type pane struct {
-	text          string
-	spans         []span
+	text          string // of doc
+	doc           document
+	spans         []span // of doc, of the differences and of the search
 	rows          []row
 	width, height int
 	anchor        int
 }
 
-func (p *pane) set(text string, anchor int) {
-	*p = pane{text: text, anchor: anchor, width: p.width, height: p.height}
-	p.rows = nil
+func (p *pane) set(doc document, anchor int) {
+	*p = pane{text: doc.text, doc: doc, anchor: anchor, width: p.width, height: p.height}
 }
 
 // wrapTo lays the text out for a width; the height is given later, when all panes' needs are known.
@@ -88,31 +88,6 @@ func (p *pane) lines(on *looksOn) []string {
 		}
 	}
 	return out
-}
-
-// promptText is a prompt as one text, with the stretches that name who speaks and the byte where reading should begin: the
-// last thing the user said, as far as the rest leaves room.
-func promptText(p Prompt) (text string, spans []span, start int) {
-	if len(p.Messages) == 0 {
-		return visible(p.Text), nil, 0
-	}
-	if len(p.Messages) == 1 && p.Messages[0].Role == "user" {
-		return visible(p.Messages[0].Content), nil, 0
-	}
-	var b strings.Builder
-	for i, m := range p.Messages {
-		if i > 0 {
-			b.WriteString("\n\n")
-		}
-		at := b.Len()
-		b.WriteString("▌" + visible(m.Role))
-		spans = append(spans, span{at, b.Len(), roleLook})
-		if m.Role == "user" && i > 0 {
-			start = at
-		}
-		b.WriteString("\n" + visible(m.Content))
-	}
-	return b.String(), spans, start
 }
 
 // editor is one line of text being typed.

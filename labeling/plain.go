@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,15 +48,20 @@ type plain struct {
 	failed chan error
 }
 
-// ask prints what was written so far and waits for a line.
+// ask prints what was written so far and waits for a line, without spaces around it.
 func (p *plain) ask(ctx context.Context, prompt string) (string, error) {
+	l, err := p.line(ctx, prompt)
+	return strings.TrimSpace(l), err
+}
+
+func (p *plain) line(ctx context.Context, prompt string) (string, error) {
 	fmt.Fprint(p.out, prompt)
 	if err := p.out.Flush(); err != nil {
 		return "", err
 	}
 	select {
 	case l := <-p.lines:
-		return strings.TrimSpace(l), nil
+		return l, nil
 	case err := <-p.failed:
 		return "", err
 	case <-ctx.Done():
@@ -106,35 +112,86 @@ func (p *plain) run(ctx context.Context) error {
 }
 
 func (p *plain) show(t *Task) {
-	text, _, _ := promptText(t.Item.Prompt)
-	fmt.Fprintf(p.out, "\nItem %d. Prompt:\n%s\n\nFirst answer:\n%s\n\nSecond answer:\n%s\n\n", t.Item.Seq, text, visible(t.Answer(0).String()), visible(t.Answer(1).String()))
-	if t.Judged != nil {
-		fmt.Fprintf(p.out, "You chose: %s.\n", describe(*t.Judged, plainSides))
+	doc, _ := promptDocument(t.Item.Prompt, true)
+	fmt.Fprintf(p.out, "\nItem %d. Prompt:\n%s\n\n", t.Item.Seq, doc.text)
+	names := plainNames(len(t.Shown))
+	for i, name := range names {
+		fmt.Fprintf(p.out, "%s:\n%s\n\n", name, visible(t.Answer(i).String()))
 	}
-	fmt.Fprintln(p.out, "1 first much better, 4 slightly, 5 second slightly better, 8 much, = tie, b both bad, x can't say.")
+	for _, o := range t.Opinions {
+		e := o.Event
+		e.Shown = t.Shown
+		fmt.Fprintf(p.out, "%s says: %s. %s\n", visible(o.Annotator), describe(e, plainSides(t)), visible(o.Note))
+	}
+	if t.Judged != nil {
+		fmt.Fprintf(p.out, "You chose: %s.\n", describe(*t.Judged, plainSides(t)))
+	}
+	if t.Draft != nil && len(t.Draft.Ranking) > 0 {
+		fmt.Fprintf(p.out, "Your order so far: %s.\n", orderText(t.Draft.Ranking, t.Shown, numbered(len(t.Shown))))
+	}
+	fmt.Fprintln(p.out, p.hint(t))
 }
 
-// plainSides are the two answers where there is no left and right.
-var plainSides = [2]string{"first", "second"}
+// hint is how to choose.
+func (p *plain) hint(t *Task) string {
+	switch t.Item.mode() {
+	case Rank:
+		return fmt.Sprintf("Type the numbers of the %d answers, best first, as in 2 1 3; = all equal, b all bad, x can't say.", len(t.Shown))
+	case Rate:
+		return fmt.Sprintf("Type a number from 1 to %d for each of %s, with spaces; x can't say.", MaxRating, strings.Join(p.opt.Axes, ", "))
+	case Single:
+		return fmt.Sprintf("%s good, %s bad, %s can't say.", p.keys.name(actGood), p.keys.name(actBad), p.keys.name(actCantSay))
+	}
+	return "1 first much better, 4 slightly, 5 second slightly better, 8 much, = tie, b both bad, x can't say."
+}
+
+// plainSides are the answers where there is no left and right.
+func plainSides(t *Task) []string {
+	if t == nil || len(t.Shown) == 2 && t.Item.mode() == Compare {
+		return []string{"first", "second"}
+	}
+	return numbered(len(t.Shown))
+}
+
+// plainNames are the headings of the answers.
+func plainNames(n int) []string {
+	switch n {
+	case 1:
+		return []string{"Answer"}
+	case 2:
+		return []string{"First answer", "Second answer"}
+	}
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("Answer %d", i+1)
+	}
+	return out
+}
 
 // answer does what a line says and returns the task to be at then.
 func (p *plain) answer(ctx context.Context, t *Task, line string, took time.Duration) (next *Task, quit bool, err error) {
 	verb, rest, _ := strings.Cut(line, " ")
 	a := p.keys.byKey[verb]
+	if t != nil {
+		if d, ratings, ok := p.numbers(t, line); ok {
+			return p.judge(ctx, t, d, ratings, took)
+		}
+	}
 	switch a {
 	case actQuit:
 		return t, true, nil
 	case actHelp:
 		for i, b := range p.keys.bindings {
 			switch b.act {
-			case "", actPrev, actNote, actTags, actDown, actPageDown, actTop, actFocus, actZoom, actDiff, actRaw, actLayout, actSearch, actInfo:
+			case "", actPrev, actNote, actTags, actDown, actPageDown, actTop, actFocus, actZoom, actDiff, actRaw, actLayout, actSearch, actInfo, actFold,
+				actFindNext, actCopy, actPanel, actConfirm, actEdit:
 				continue
 			}
-			if l := p.keys.helpLine(i, plainSides); l != "" {
+			if l := p.keys.helpLine(i, plainSides(nil)); l != "" {
 				fmt.Fprintln(p.out, l)
 			}
 		}
-		fmt.Fprintf(p.out, "  %s TEXT  a comment\n", p.keys.name(actNote))
+		fmt.Fprintf(p.out, "  %s TEXT  a comment\n  %s N     write answer N better\n", p.keys.name(actNote), p.keys.name(actEdit))
 		return t, false, nil
 	case actGuide:
 		fmt.Fprintln(p.out, visible(p.opt.Guidelines))
@@ -152,13 +209,15 @@ func (p *plain) answer(ctx context.Context, t *Task, line string, took time.Dura
 			fmt.Fprintln(p.out, "Nothing to do.")
 			return t, false, nil
 		}
-		fmt.Fprintf(p.out, "%s: %s (item %d).\n", word, describeAct(*e, plainSides), e.Item)
-		if a == actRedo && (e.Kind == Judge || e.Kind == Later) {
-			next, err = p.ss.Next(ctx, e.Item)
-		} else {
-			next, err = p.ss.Task(ctx, e.Item)
+		was, err := p.ss.taskOf(ctx, *e)
+		if err != nil {
+			return nil, false, err
 		}
-		return next, false, err
+		fmt.Fprintf(p.out, "%s: %s (item %d).\n", word, describeAct(*e, plainSides(was)), e.Item)
+		if a == actRedo && (e.Kind == Judge || e.Kind == Later || e.Kind == Repeat || e.Kind == Adjudicate) {
+			was, err = p.ss.Next(ctx, e.Item)
+		}
+		return was, false, err
 	}
 	if t == nil {
 		fmt.Fprintln(p.out, "u takes back the last key, q quits.")
@@ -177,17 +236,90 @@ func (p *plain) answer(ctx context.Context, t *Task, line string, took time.Dura
 		}
 		fmt.Fprintln(p.out, "Comment saved.")
 		return t, false, nil
+	case actEdit:
+		return t, false, p.edit(ctx, t, rest, took)
 	}
 	d, ok := decision(a, t)
 	if !ok || rest != "" {
 		fmt.Fprintf(p.out, "%q means nothing here; ? lists the keys.\n", visible(line))
 		return t, false, nil
 	}
-	e, err := p.ss.Judge(ctx, t, d, took, Data{Screen: "plain"})
+	return p.judge(ctx, t, d, nil, took)
+}
+
+func (p *plain) judge(ctx context.Context, t *Task, d Decision, ratings map[string]int, took time.Duration) (next *Task, quit bool, err error) {
+	e, err := p.ss.Judge(ctx, t, d, took, Data{Screen: "plain", Ratings: ratings})
 	if err != nil {
 		return nil, false, err
 	}
-	fmt.Fprintf(p.out, "Saved: %s.\n", describe(e, plainSides))
+	fmt.Fprintf(p.out, "Saved: %s", describe(e, plainSides(t)))
+	if p.opt.Opinion {
+		fmt.Fprint(p.out, modelsSay(t, e))
+	}
+	fmt.Fprintln(p.out, ".")
 	next, err = p.ss.Next(ctx, t.Item.Seq)
 	return next, false, err
+}
+
+// numbers reads an order or ratings off a line.
+func (p *plain) numbers(t *Task, line string) (d Decision, ratings map[string]int, ok bool) {
+	var ns []int
+	for _, f := range strings.Fields(line) {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return d, nil, false
+		}
+		ns = append(ns, n)
+	}
+	switch {
+	case t.Item.mode() == Rank && len(ns) == len(t.Shown):
+		for _, n := range ns {
+			if n < 1 || n > len(t.Shown) {
+				return d, nil, false
+			}
+			d.Ranking = append(d.Ranking, t.Shown[n-1])
+		}
+		d.Choice = Win
+		return d, nil, distinct(d.Ranking, len(t.Shown)) == nil
+	case t.Item.mode() == Rate && len(ns) == len(p.opt.Axes):
+		ratings = map[string]int{}
+		for i, n := range ns {
+			if n < 1 || n > MaxRating {
+				return d, nil, false
+			}
+			ratings[p.opt.Axes[i]] = n
+		}
+		return Decision{Choice: Rated}, ratings, true
+	}
+	return d, nil, false
+}
+
+// edit takes a better answer, line by line up to one that is a full stop.
+func (p *plain) edit(ctx context.Context, t *Task, which string, took time.Duration) error {
+	n, err := strconv.Atoi(which)
+	if len(t.Shown) == 1 && which == "" {
+		n, err = 1, nil
+	}
+	if err != nil || n < 1 || n > len(t.Shown) {
+		fmt.Fprintf(p.out, "%s N, with N from 1 to %d, writes that answer better.\n", p.keys.name(actEdit), len(t.Shown))
+		return nil
+	}
+	fmt.Fprintln(p.out, "Type the better answer; a line with only a full stop ends it.")
+	var text []string
+	for {
+		l, err := p.line(ctx, "")
+		if errors.Is(err, io.EOF) || l == "." {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		text = append(text, l)
+	}
+	if _, err := p.ss.Edit(ctx, t, t.Shown[n-1], strings.Join(text, "\n"), took); err != nil {
+		fmt.Fprintf(p.out, "Not saved: %v.\n", err)
+		return nil
+	}
+	fmt.Fprintln(p.out, "Saved: edited answer.")
+	return nil
 }

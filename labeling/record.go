@@ -72,12 +72,12 @@ func (a Answer) String() string {
 // Mode says how an item is judged.
 type Mode string
 
-// Compare shows two answers of which one is chosen. The other modes are kept by the store for later use.
+// The modes.
 const (
-	Compare Mode = "compare"
-	Rank    Mode = "rank"
-	Single  Mode = "single"
-	Rate    Mode = "rate"
+	Compare Mode = "compare" // which of two answers is better, and how much
+	Rank    Mode = "rank"    // two to nine answers, best first
+	Single  Mode = "single"  // one answer, good or bad
+	Rate    Mode = "rate"    // one answer, 1 to 5 on each of some axes
 )
 
 // Item is one thing to be judged.
@@ -131,7 +131,7 @@ var ErrSame = errors.New("both answers are the same text")
 
 // check says why an item cannot be judged.
 func (it Item) check() error {
-	want := map[Mode][2]int{Compare: {2, 2}, Rank: {2, 9}, Single: {1, 1}, Rate: {1, 9}}
+	want := map[Mode][2]int{Compare: {2, 2}, Rank: {2, 9}, Single: {1, 1}, Rate: {1, 1}}
 	lim, ok := want[it.mode()]
 	switch {
 	case !ok:
@@ -141,6 +141,15 @@ func (it Item) check() error {
 	}
 	if it.mode() == Compare && it.Answers[0].String() == it.Answers[1].String() {
 		return ErrSame
+	}
+	if it.mode() == Rank {
+		for i, a := range it.Answers {
+			for _, b := range it.Answers[:i] {
+				if a.String() == b.String() {
+					return fmt.Errorf("answers to be ranked are there twice: %.40q", a.String())
+				}
+			}
+		}
 	}
 	for _, raw := range append([]json.RawMessage{it.Meta}, metas(it.Answers)...) {
 		if len(raw) > 0 && (!json.Valid(raw) || raw[0] != '{') {

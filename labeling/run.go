@@ -20,8 +20,13 @@ type Options struct {
 	Annotator  string            // who judges; required
 	Seed       uint64            // draws which answer is shown on which side
 	Goal       int               // decided items to reach, for the progress; 0: all
-	Overlap    int               // how many people are to judge each item; 0 means 1
+	Sitting    int               // judgements to make before this sitting's goal is reached; 0: none set
+	Queue      Queue             // which items, in what order
+	Review     bool              // adjudicate what others disagree on
+	Opinion    bool              // say after each choice what the models in the store think of it
 	Tags       []string          // reasons that can be ticked, at most nine
+	Axes       []string          // what mode rate asks for, at most nine; none means helpful, harmless, honest
+	Editor     string            // command of e; "" means VISUAL or EDITOR of Environ
 	Guidelines string            // markdown, shown by g
 	Keys       map[string]string // act name to keys, instead of the usual ones
 	Plain      bool              // question by question in lines of text, for dumb terminals and screen readers
@@ -64,11 +69,17 @@ func (o Options) renderer() *lipgloss.Renderer {
 	return r
 }
 
+// DefaultAxes are what mode rate asks for where nothing else is said (Askell et al. 2021).
+func DefaultAxes() []string { return []string{"helpful", "harmless", "honest"} }
+
 // Run lets a person judge the items of a store until they quit or ctx ends. It reads In and draws on Out and touches nothing
 // else of the process, so several may run at once.
 func Run(ctx context.Context, s *Store, opt Options) error {
 	if len(opt.Tags) > 9 {
 		return fmt.Errorf("%d reasons to tick; there are keys for nine", len(opt.Tags))
+	}
+	if len(opt.Axes) == 0 {
+		opt.Axes = DefaultAxes()
 	}
 	if opt.In == nil {
 		opt.In = os.Stdin
@@ -81,13 +92,14 @@ func Run(ctx context.Context, s *Store, opt Options) error {
 	if plain {
 		origin = "plain"
 	}
-	ss, err := s.NewSession(SessionConfig{Annotator: opt.Annotator, Seed: opt.Seed, Overlap: opt.Overlap, Origin: origin, Now: opt.Now})
+	ss, err := s.NewSession(SessionConfig{Annotator: opt.Annotator, Seed: opt.Seed, Queue: opt.Queue, Review: opt.Review, Origin: origin, Now: opt.Now})
 	if err != nil {
 		return err
 	}
 	if plain {
 		return runPlain(ctx, ss, opt)
 	}
+	opt.Out = inTurns(opt.Out)
 	m, err := newModel(ctx, ss, opt)
 	if err != nil {
 		return err

@@ -216,7 +216,7 @@ func TestPlain(t *testing.T) {
 	js, err := s.Judgements(context.Background())
 	var got []string
 	for _, j := range js {
-		got = append(got, describe(j.Event, plainSides))
+		got = append(got, describe(j.Event, plainSides(nil)))
 	}
 	if want := "second much better|can't say|first slightly better"; err != nil || strings.Join(got, "|") != want {
 		t.Errorf("%v, %v; want %s", got, err, want)

@@ -22,15 +22,21 @@ type Session struct {
 	annotator string
 	seed      uint64
 	origin    string
-	overlap   int
+	queue     Queue
+	review    bool
 	now       func() time.Time
+
+	hasGold  bool
+	plan     *plan   // made at the first item, where the queue needs one
+	disputes []int64 // of a reviewer, found at the first item
 }
 
 // SessionConfig says who is at work.
 type SessionConfig struct {
 	Annotator string           // who; required
 	Seed      uint64           // draws the sides
-	Overlap   int              // how many people are to judge each item; 0 means 1
+	Queue     Queue            // which items, in what order
+	Review    bool             // asks for the items that others disagree on; choices are adjudications
 	Origin    string           // tui, plain, import, api; "" means api
 	Now       func() time.Time // clock; nil means time.Now
 }
@@ -40,16 +46,16 @@ func (s *Store) NewSession(c SessionConfig) (*Session, error) {
 	if c.Annotator == "" {
 		return nil, errors.New("labeling: a session needs the annotator's name")
 	}
+	if err := c.Queue.check(); err != nil {
+		return nil, fmt.Errorf("labeling: queue: %w", err)
+	}
 	var id [12]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, fmt.Errorf("labeling: session id: %w", err)
 	}
-	ss := &Session{s: s, ref: Ref{Session: hex.EncodeToString(id[:])}, annotator: c.Annotator, seed: c.Seed, origin: c.Origin, overlap: c.Overlap, now: c.Now}
+	ss := &Session{s: s, ref: Ref{Session: hex.EncodeToString(id[:])}, annotator: c.Annotator, seed: c.Seed, origin: c.Origin, queue: c.Queue, review: c.Review, now: c.Now}
 	if ss.origin == "" {
 		ss.origin = "api"
-	}
-	if ss.overlap < 1 {
-		ss.overlap = 1
 	}
 	if ss.now == nil {
 		ss.now = time.Now
@@ -64,9 +70,16 @@ func (ss *Session) Annotator() string { return ss.annotator }
 type Task struct {
 	Item   Item
 	Shown  []int  // answer indexes in the order to show: left (or upper) first
-	Judged *Event // the person's judgement in force, if there is one
+	Judged *Event // the person's judgement in force, if there is one; the adjudication in force, for a reviewer
+	Draft  *Event // a ranking or ratings under way: the draft in force, when it is newer than the judgement
 	Note   string // the person's note in force
 	Tags   []string
+	Typing string // a comment that was being typed
+	Pick   string // why the item is asked: "random", "gold", the order of the queue, or ""
+	Again  bool   // a second time, unsaid: what was chosen the first time is hidden
+
+	Opinions []Opinion     // what others said, for a reviewer
+	Scores   []ModelScores // hidden until the choice
 }
 
 // Answer is the answer shown at a position, 0 being left or upper.
@@ -77,22 +90,51 @@ func (t *Task) Decide(position, strength int) Decision {
 	return Prefer(t.Shown[position], strength)
 }
 
-// order draws the order shown of an item for a person: the same whenever asked, unrelated between items and people.
-func (ss *Session) order(hash string, answers int) []int {
+// order draws the order shown of an item for a person: the same whenever asked, unrelated between items, people and the
+// first and the second time.
+func (ss *Session) order(hash string, answers int, again bool) []int {
+	if again {
+		hash += " again"
+	}
 	sum := sha256.Sum256([]byte(ss.annotator))
 	item := sha256.Sum256([]byte(hash))
 	return rng.New(ss.seed, binary.LittleEndian.Uint64(item[:]), binary.LittleEndian.Uint64(sum[:])).Perm(answers)
 }
 
+// judging is the kind of event that a choice on t is.
+func (ss *Session) judging(t *Task) Kind {
+	switch {
+	case t.Again:
+		return Repeat
+	case ss.review:
+		return Adjudicate
+	}
+	return Judge
+}
+
 // Task reads one item with what the person did to it. An item once judged keeps the order it was shown in then.
 func (ss *Session) Task(ctx context.Context, seq int64) (*Task, error) {
+	return ss.task(ctx, seq, false)
+}
+
+// taskAgain is an item as it is shown the second time: as if it were new.
+func (ss *Session) taskAgain(ctx context.Context, seq int64) (*Task, error) {
+	return ss.task(ctx, seq, true)
+}
+
+// taskOf is the item of an act as it was when the act was done.
+func (ss *Session) taskOf(ctx context.Context, e Event) (*Task, error) {
+	return ss.task(ctx, e.Item, e.Kind == Repeat)
+}
+
+func (ss *Session) task(ctx context.Context, seq int64, again bool) (*Task, error) {
 	it, err := ss.s.Item(ctx, seq)
 	if err != nil {
 		return nil, err
 	}
-	t := &Task{Item: it, Shown: ss.order(it.Hash, len(it.Answers))}
+	t := &Task{Item: it, Shown: ss.order(it.Hash, len(it.Answers), again), Again: again}
 	last, err := scanEvent(ss.s.db.QueryRowContext(ctx, `SELECT `+eventColumns+` FROM events e
-		WHERE e.item = ? AND e.annotator = ? AND e.kind = 'judge' ORDER BY e.at DESC, e.id DESC LIMIT 1`, seq, ss.annotator))
+		WHERE e.item = ? AND e.annotator = ? AND e.kind = ? ORDER BY e.at DESC, e.id DESC LIMIT 1`, seq, ss.annotator, ss.judging(t)))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 	case err != nil:
@@ -100,7 +142,7 @@ func (ss *Session) Task(ctx context.Context, seq int64) (*Task, error) {
 	case len(last.Shown) == len(it.Answers):
 		t.Shown = last.Shown
 	}
-	for _, k := range []Kind{Judge, Note, Tag} {
+	for _, k := range []Kind{ss.judging(t), Draft, Note, Tag} {
 		e, err := ss.inForce(ctx, seq, k)
 		if err != nil {
 			return nil, err
@@ -109,15 +151,43 @@ func (ss *Session) Task(ctx context.Context, seq int64) (*Task, error) {
 			continue
 		}
 		switch k {
-		case Judge:
-			t.Judged = e
+		case Draft:
+			if (t.Judged == nil || t.Judged.before(*e)) && !(again && t.Judged == nil && ss.oldDraft(ctx, *e)) {
+				t.Draft = e
+			}
 		case Note:
 			t.Note = e.Data.Note
 		case Tag:
 			t.Tags = e.Data.Tags
+		default:
+			t.Judged = e
 		}
 	}
-	return t, nil
+	if again {
+		t.Note, t.Tags = "", nil
+	}
+	return t, ss.around(ctx, t)
+}
+
+// oldDraft says whether a draft belongs to the first time that an item was judged.
+func (ss *Session) oldDraft(ctx context.Context, draft Event) bool {
+	first, err := ss.inForce(ctx, draft.Item, Judge)
+	return err == nil && first != nil && draft.before(*first)
+}
+
+// around reads what else is known of a task: an unfinished comment, what others said, what models gave.
+func (ss *Session) around(ctx context.Context, t *Task) error {
+	err := ss.s.db.QueryRowContext(ctx, `SELECT text FROM typing WHERE annotator = ? AND item = ?`, ss.annotator, t.Item.Seq).Scan(&t.Typing)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("item %d: %w", t.Item.Seq, err)
+	}
+	if ss.review {
+		if t.Opinions, err = ss.s.opinions(ctx, t.Item.Seq); err != nil {
+			return err
+		}
+	}
+	t.Scores, err = ss.s.Scores(ctx, t.Item.Seq)
+	return err
 }
 
 func (ss *Session) inForce(ctx context.Context, seq int64, k Kind) (*Event, error) {
@@ -132,75 +202,41 @@ func (ss *Session) inForce(ctx context.Context, seq int64, k Kind) (*Event, erro
 	return &e, nil
 }
 
-// A queue says which items are still this person's to judge: with an overlap of one those that nobody has, else those that
-// they have not and fewer than overlap others have. i is the item; the first is a look-up (CROSS JOIN
-// keeps SQLite from starting at the items), the second looks at each item.
-const (
-	firstOpinion = `undecided u CROSS JOIN items i ON i.seq = u.item WHERE i.mode = 'compare'`
-	moreOpinions = `items i WHERE i.mode = 'compare'
-		AND NOT EXISTS (SELECT 1 FROM actions a WHERE a.item = i.seq AND a.kind = 'judge' AND a.undone = 0 AND a.annotator = :who)
-		AND (SELECT count(DISTINCT a.annotator) FROM actions a WHERE a.item = i.seq AND a.kind = 'judge' AND a.undone = 0) < :overlap`
-	putOff = `(SELECT max(a.at) FROM actions a WHERE a.item = i.seq AND a.kind = 'later' AND a.undone = 0 AND a.annotator = :who)`
-)
-
-// Next is the first item to judge after place `after`, going round to the start of the queue, then the items put off, oldest
-// first. It is nil when there is none.
-func (ss *Session) Next(ctx context.Context, after int64) (*Task, error) {
-	queue, place := firstOpinion, "u.item"
-	if ss.overlap > 1 {
-		queue, place = moreOpinions, "i.seq"
-	}
-	args := []any{sql.Named("who", ss.annotator), sql.Named("overlap", ss.overlap), sql.Named("after", after)}
-	var seq int64
-	for _, q := range []string{
-		queue + ` AND ` + place + ` > :after AND ` + putOff + ` IS NULL ORDER BY ` + place,
-		queue + ` AND ` + place + ` <= :after AND ` + putOff + ` IS NULL ORDER BY ` + place,
-		queue + ` AND ` + putOff + ` IS NOT NULL ORDER BY ` + putOff,
-	} {
-		err := ss.s.db.QueryRowContext(ctx, `SELECT i.seq FROM `+q+` LIMIT 1`, args...).Scan(&seq)
-		if err == nil {
-			return ss.Task(ctx, seq)
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
-			return nil, fmt.Errorf("next item: %w", err)
-		}
-	}
-	return nil, nil
-}
-
-// Resume is the item to begin with: the first to judge after the one this person judged last.
-func (ss *Session) Resume(ctx context.Context) (*Task, error) {
-	var last int64
-	err := ss.s.db.QueryRowContext(ctx, `SELECT item FROM actions WHERE annotator = ? AND undone = 0 ORDER BY at DESC LIMIT 1`, ss.annotator).Scan(&last)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("resume: %w", err)
-	}
-	return ss.Next(ctx, last)
-}
-
-// Neighbour is the nearest item before (step < 0) or after place seq, judged or not; nil at the ends.
-func (ss *Session) Neighbour(ctx context.Context, seq int64, step int) (*Task, error) {
-	q := `SELECT seq FROM items WHERE mode = 'compare' AND seq > ? ORDER BY seq LIMIT 1`
-	if step < 0 {
-		q = `SELECT seq FROM items WHERE mode = 'compare' AND seq < ? ORDER BY seq DESC LIMIT 1`
-	}
-	var to int64
-	err := ss.s.db.QueryRowContext(ctx, q, seq).Scan(&to)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return ss.Task(ctx, to)
-}
-
-// Judge records a decision on the item of t.
+// Judge records a decision on the item of t: a judgement, a repeated one, or an adjudication.
 func (ss *Session) Judge(ctx context.Context, t *Task, d Decision, elapsed time.Duration, data Data) (Event, error) {
-	if err := d.check(len(t.Item.Answers)); err != nil {
+	if err := d.check(t.Item, data); err != nil {
 		return Event{}, fmt.Errorf("item %d: %w", t.Item.Seq, err)
 	}
-	return ss.write(ctx, Event{Kind: Judge, Item: t.Item.Seq, Shown: t.Shown, Decision: d, Elapsed: elapsed, Data: data})
+	data.Pick = t.Pick
+	return ss.write(ctx, Event{Kind: ss.judging(t), Item: t.Item.Seq, Shown: t.Shown, Decision: d, Elapsed: elapsed, Data: data})
+}
+
+// Draft records a ranking or ratings as far as they were given; nothing of either takes them all away.
+func (ss *Session) Draft(ctx context.Context, t *Task, ranking []int, ratings map[string]int, elapsed time.Duration) (Event, error) {
+	if err := distinct(ranking, len(t.Item.Answers)); err != nil {
+		return Event{}, fmt.Errorf("item %d: %w", t.Item.Seq, err)
+	}
+	return ss.write(ctx, Event{Kind: Draft, Item: t.Item.Seq, Shown: t.Shown, Decision: Decision{Ranking: ranking}, Elapsed: elapsed, Data: Data{Ratings: ratings}})
+}
+
+// Edit records an answer written better, by its index among the stored ones.
+func (ss *Session) Edit(ctx context.Context, t *Task, answer int, text string, elapsed time.Duration) (Event, error) {
+	if answer < 0 || answer >= len(t.Item.Answers) {
+		return Event{}, fmt.Errorf("item %d has no answer %d", t.Item.Seq, answer)
+	}
+	if text == t.Item.Answers[answer].String() || text == "" {
+		return Event{}, fmt.Errorf("item %d: the edited answer is empty or the same", t.Item.Seq)
+	}
+	return ss.write(ctx, Event{Kind: Edit, Item: t.Item.Seq, Shown: t.Shown, Elapsed: elapsed, Data: Data{Edit: &Edited{answer, text}}})
+}
+
+// Type keeps a comment that is not finished yet, apart from the log.
+func (ss *Session) Type(ctx context.Context, t *Task, text string) error {
+	return ss.s.tx(ctx, func(tx *batch) error {
+		_, err := tx.exec(ctx, `INSERT INTO typing (annotator, item, text) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET text = ?3`,
+			ss.annotator, t.Item.Seq, text)
+		return err
+	})
 }
 
 // Later puts the item of t behind all others.
@@ -250,13 +286,18 @@ func (ss *Session) turn(ctx context.Context, kind Kind, query string) (*Event, e
 		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
 	ss.ref.N = n
+	if act != nil {
+		ss.rewind(act.Item)
+	}
 	return act, nil
 }
 
 func (ss *Session) write(ctx context.Context, e Event) (Event, error) {
 	n := ss.ref.N
 	err := ss.s.tx(ctx, func(tx *batch) (err error) {
-		n, e.At, err = ss.insert(ctx, tx, e)
+		if n, e.At, err = ss.insert(ctx, tx, e); err == nil && e.Kind == Note {
+			_, err = tx.exec(ctx, `UPDATE typing SET text = '' WHERE annotator = ? AND item = ?`, ss.annotator, e.Item)
+		}
 		return err
 	})
 	if err != nil {

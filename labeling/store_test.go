@@ -3,7 +3,9 @@ package labeling
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/pressly/goose/v3"
 	"pgregory.net/rapid"
 )
 
@@ -166,6 +169,44 @@ func TestOpenRefusesForeignFiles(t *testing.T) {
 	}
 }
 
+// A store of the first schema is brought up to date with all that is in it, once.
+func TestOpenMigrates(t *testing.T) {
+	ctx, path := context.Background(), filepath.Join(t.TempDir(), "old.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.Exec(`INSERT INTO items (hash, mode, grp, prompt, answers, tags, meta) VALUES ('aa', 'compare', '', '"q"', '[{"text":"x"},{"text":"y"}]', '[]', '{}');
+		INSERT INTO sessions VALUES ('s', 'ann', '1', 'tui', 0);
+		INSERT INTO events (session, n, at, annotator, kind, item, shown, choice, ranking, strength, ms, data, target_session, target_n)
+		VALUES ('s', 1, 7, 'ann', 'judge', 1, '[1,0]', 'win', '[1,0]', 4, 9000, '{}', '', 0)`)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s := openTest(t, path)
+		js, err := s.Judgements(ctx)
+		if err != nil || len(js) != 1 || js[0].Event.Strength != Much {
+			t.Errorf("%+v, %v", js, err)
+		}
+		if g, err := s.Golds(ctx); err != nil || len(g) != 0 {
+			t.Errorf("%v, %v", g, err)
+		}
+		s.Close()
+	}
+}
+
 func TestTheLogCannotBeChanged(t *testing.T) {
 	s, ctx := newTestStore(t), context.Background()
 	addPairs(t, s, 1)
@@ -177,9 +218,17 @@ func TestTheLogCannotBeChanged(t *testing.T) {
 	if _, err := ss.Judge(ctx, task, Decision{Choice: Tie}, time.Second, Data{}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.AddScores(ctx, "m", []Scored{{1, []float64{1, 2}}}); err != nil {
+		t.Fatal(err)
+	}
+	d := Prefer(0, 0)
+	if _, err := s.AddLabelled(ctx, []Labelled{{Item: task.Item, Decision: &d, Gold: true}}); err != nil {
+		t.Fatal(err)
+	}
 	for _, q := range []string{
 		`UPDATE events SET choice = 'win'`, `DELETE FROM events`, `UPDATE items SET prompt = '"x"'`, `DELETE FROM items`,
 		`UPDATE sessions SET annotator = 'eve'`, `DELETE FROM sessions`,
+		`UPDATE gold SET choice = 'tie'`, `DELETE FROM gold`, `UPDATE scores SET scores = '[]'`, `DELETE FROM scores`,
 	} {
 		if _, err := s.db.Exec(q); err == nil || !strings.Contains(err.Error(), "append-only") {
 			t.Errorf("%s: %v", q, err)
@@ -263,7 +312,8 @@ func checkFold(t *rapid.T, s *Store, who string, items int) {
 		same(t, "tags", st.Tags[p].Data.Tags, j.Tags)
 	}
 	same(t, "judgements", st.Judged, got)
-	ss, err := s.NewSession(SessionConfig{Annotator: who, Overlap: 9})
+	checkLabels(t, s, st)
+	ss, err := s.NewSession(SessionConfig{Annotator: who, Queue: Queue{Overlap: 9}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,6 +325,71 @@ func checkFold(t *rapid.T, s *Store, who string, items int) {
 		e, judged := st.Judged[Place{who, seq}]
 		if judged != (task.Judged != nil) || judged && task.Judged.Ref != e.Ref {
 			t.Fatalf("item %d: task says %v, fold says %v", seq, task.Judged, e)
+		}
+	}
+}
+
+// checkLabels compares what training takes, the repeats and the drafts with the fold.
+func checkLabels(t *rapid.T, s *Store, st State) {
+	ctx := context.Background()
+	want, got := map[Ref]bool{}, map[Ref]bool{}
+	for p, e := range st.Judged {
+		if _, ruled := st.Ruled[p.Item]; !ruled {
+			want[e.Ref] = true
+		}
+	}
+	for _, e := range st.Ruled {
+		want[e.Ref] = true
+	}
+	for _, es := range st.Edits {
+		for _, e := range es {
+			want[e.Ref] = true
+		}
+	}
+	comparisons := 0
+	err := s.EachLabel(ctx, func(j Judgement) error {
+		if _, _, ok := j.Pair(); ok {
+			comparisons++
+		}
+		got[j.Event.Ref] = true
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "labels", want, got)
+	if n, err := s.Trainable(ctx); err != nil || n != comparisons {
+		t.Fatalf("%d trainable, %d comparisons, %v", n, comparisons, err)
+	}
+	ev, err := s.evidence(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := map[Place]Event{}
+	for p, x := range ev.repeats {
+		again[p] = x.Event
+	}
+	for p := range again { // the newest of several counts
+		if e := st.Second[p]; e.Ref != again[p].Ref {
+			t.Fatalf("repeat of %v: fold %v, store %v", p, e.Ref, again[p].Ref)
+		}
+	}
+	if len(again) != len(st.Second) {
+		t.Fatalf("%d repeats, %d in the fold", len(again), len(st.Second))
+	}
+	for p, e := range st.Drafts {
+		ss, err := s.NewSession(SessionConfig{Annotator: p.Annotator})
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, err := ss.Task(ctx, p.Item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		judged, isJudged := st.Judged[p]
+		open := !isJudged || judged.before(e)
+		if open != (task.Draft != nil) || open && task.Draft.Ref != e.Ref {
+			t.Fatalf("draft of %v: fold %v, store %v", p, e, task.Draft)
 		}
 	}
 }
@@ -316,7 +431,7 @@ func TestStoreIsTheFoldOfItsLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			var e Event
-			switch op := rapid.SampledFrom([]string{"judge", "judge", "tie", "later", "note", "tags", "undo", "undo", "redo", "restart"}).Draw(t, "op"); op {
+			switch op := rapid.SampledFrom([]string{"judge", "judge", "tie", "later", "note", "tags", "draft", "edit", "repeat", "adjudicate", "undo", "undo", "undo", "redo", "restart"}).Draw(t, "op"); op {
 			case "judge":
 				e, err = ss.Judge(ctx, task, task.Decide(rapid.IntRange(0, 1).Draw(t, "side"), rapid.IntRange(1, 4).Draw(t, "strength")), time.Second, Data{})
 			case "tie":
@@ -327,6 +442,18 @@ func TestStoreIsTheFoldOfItsLog(t *testing.T) {
 				e, err = ss.Note(ctx, task, rapid.SampledFrom([]string{"because", "unclear"}).Draw(t, "note"))
 			case "tags":
 				e, err = ss.Tag(ctx, task, []string{"rude"})
+			case "draft":
+				e, err = ss.Draft(ctx, task, task.Shown[:rapid.IntRange(0, 2).Draw(t, "placed")], nil, time.Second)
+			case "edit":
+				e, err = ss.Edit(ctx, task, rapid.IntRange(0, 1).Draw(t, "answer"), rapid.SampledFrom([]string{"new", "newer"}).Draw(t, "text"), time.Second)
+			case "repeat":
+				if task, err = ss.taskAgain(ctx, task.Item.Seq); err == nil {
+					e, err = ss.Judge(ctx, task, task.Decide(0, Much), time.Second, Data{})
+				}
+			case "adjudicate":
+				ss.review = true
+				e, err = ss.Judge(ctx, task, task.Decide(0, Clearly), time.Second, Data{})
+				ss.review = false
 			case "restart":
 				sessions = map[string]*Session{}
 				if err := s.Close(); err != nil {

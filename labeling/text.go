@@ -54,6 +54,7 @@ const (
 	roleLook        // who speaks
 	codeLook        // code
 	strongLook      // headings, **strong**
+	emLook          // *emphasis*
 	faintLook       // fences, marks of markdown
 	diffLook        // words the other answer does not have
 	foundLook       // what was searched for

@@ -31,8 +31,11 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 		m.progress = msg.progress
 		m.show(msg.task)
+		m.greet()
 	case outcome:
 		m.settle(msg)
+	case edited:
+		cmd = m.takeEdit(msg)
 	}
 	// Keys that came while the store was busy are done in their order, until one of them keeps it busy again.
 	for cmd == nil && !m.busy && len(m.waiting) > 0 {
@@ -57,6 +60,17 @@ func apart(msg tea.KeyMsg) []tea.KeyMsg {
 	return out
 }
 
+// greet says what there already is of the item that has come.
+func (m *model) greet() {
+	switch {
+	case m.task == nil:
+	case m.task.Typing != "":
+		m.status = "a comment is not finished; " + m.keys.name(actNote) + " goes on with it"
+	case m.task.Judged != nil:
+		m.status = "you chose: " + describe(*m.task.Judged, m.sides()) + "; another key changes it"
+	}
+}
+
 // fail says that something was not done.
 func (m *model) fail(err error) {
 	m.status, m.tone = "press the key again: "+err.Error(), alarm
@@ -69,22 +83,33 @@ func (m *model) settle(o outcome) {
 	m.progress.Decided += o.delta
 	if o.took != nil {
 		m.progress.add(*o.took)
+		m.sat++
 	}
 	if o.undid {
 		m.progress.drop()
+		m.sat = max(0, m.sat-1)
 	}
-	if o.err != nil {
+	switch {
+	case o.err != nil:
 		m.fail(o.err)
+		return
+	case o.quiet:
+		return
+	case o.panel != "":
+		m.openPage(panelOverlay, document{text: o.panel, spans: headings(o.panel)})
 		return
 	}
 	m.status, m.tone = o.say, o.tone
+	if m.opt.Sitting > 0 && o.took != nil && m.sat == m.opt.Sitting {
+		m.status += fmt.Sprintf(" · the goal of %d is reached; %s quits", m.opt.Sitting, m.keys.name(actQuit))
+	}
 	if o.keep {
 		m.task = o.task
 		return
 	}
 	m.show(o.task)
-	if o.task != nil && o.task.Judged != nil && o.say == "" {
-		m.status = "you chose: " + describe(*o.task.Judged, m.sides()) + "; another key changes it"
+	if o.say == "" {
+		m.greet()
 	}
 }
 
@@ -115,11 +140,16 @@ func (m *model) key(msg tea.KeyMsg) tea.Cmd {
 		return m.overlayKey(k)
 	case m.ticking:
 		return m.tickKey(k)
+	case m.choosing:
+		return m.chooseKey(k)
 	}
 	if k == "esc" {
 		m.search, m.status, m.zoom = "", "", false
 		m.mark()
 		return nil
+	}
+	if cmd, taken := m.modeKey(k); taken {
+		return cmd
 	}
 	return m.do(m.keys.byKey[k], k)
 }
@@ -140,6 +170,8 @@ func (m *model) do(a act, k string) tea.Cmd {
 		return m.undo()
 	case actRedo:
 		return m.redo()
+	case actPanel:
+		return m.panel()
 	case actPrev:
 		return m.browse(-1)
 	case actNext:
@@ -152,8 +184,14 @@ func (m *model) do(a act, k string) tea.Cmd {
 		m.status, m.tone = "there is no item on the screen", quiet
 		return nil
 	}
-	if _, isChoice := decision(a, m.task); isChoice {
-		return m.judge(a)
+	if d, isChoice := decision(a, m.task); isChoice {
+		return m.judge(d, nil, m.keys.name(a))
+	}
+	switch a {
+	case actMuchLeft, actClearlyLeft, actSomewhatLeft, actSlightlyLeft, actSlightlyRight, actSomewhatRight, actClearlyRight, actMuchRight,
+		actTie, actBothBad, actCantSay, actGood, actBad, actConfirm:
+		m.status, m.tone = fmt.Sprintf("%s has no meaning here: %s", keyName(k), m.modeHint()), quiet
+		return nil
 	}
 	return m.look(a)
 }
@@ -164,8 +202,16 @@ func (m *model) look(a act) tea.Cmd {
 	switch a {
 	case actLater:
 		return m.later()
+	case actEdit:
+		return m.startEdit()
+	case actCopy:
+		return m.copyText()
 	case actNote:
-		m.input, m.inputFor = newEditor("comment", m.task.Note), a
+		text := m.task.Note
+		if m.task.Typing != "" {
+			text = m.task.Typing
+		}
+		m.input, m.inputFor = newEditor("comment", text), a
 	case actSearch:
 		m.input, m.inputFor = newEditor("search", m.search), a
 	case actTags:
@@ -186,17 +232,29 @@ func (m *model) look(a act) tea.Cmd {
 		m.scroll(-1 << 30)
 	case actBottom:
 		m.scroll(1 << 30)
+	case actFindNext:
+		m.findNext()
 	case actFocus:
-		m.focus = (m.focus + 1) % focuses
+		m.focus = (m.focus + 1) % (m.onPrompt() + 1)
+		if m.answers() == 1 && m.focus == 1 {
+			m.focus++ // the one answer is all answers
+		}
+	case actFold:
+		m.folded = !m.folded
+		m.say(m.folded, "the prompt is folded", "the prompt is unfolded")
 	case actZoom:
 		m.zoom = !m.zoom
 	case actDiff:
+		if m.answers() != 2 {
+			m.status, m.tone = "differences are marked between two answers", quiet
+			return nil
+		}
 		m.diff = !m.diff
 		m.mark()
 		m.say(m.diff, "words that only one answer has are marked", "no marks")
 	case actRaw:
 		m.raw = !m.raw
-		m.mark()
+		m.lay(true)
 		m.say(m.raw, "raw text", "markdown shown")
 	case actLayout:
 		s := m.sideBySide()
@@ -224,36 +282,45 @@ func (m *model) scroll(by int) {
 		m.page.scroll(by)
 		return
 	}
-	switch m.focus {
-	case onPrompt:
-		m.panes[promptPane].scroll(by)
-	case onLeft:
-		m.panes[leftPane].scroll(by)
-	case onRight:
-		m.panes[rightPane].scroll(by)
-	default:
-		m.panes[leftPane].scroll(by)
-		m.panes[rightPane].scroll(by)
+	for _, p := range m.inFocus() {
+		p.scroll(by)
 	}
 }
 
-func (m *model) pageHeight() int {
-	switch m.focus {
-	case onPrompt:
-		return m.panes[promptPane].height
-	case onRight:
-		return m.panes[rightPane].height
-	case onLeft:
-		return m.panes[leftPane].height
+// inFocus are the panes that the scroll keys move.
+func (m *model) inFocus() []*pane {
+	var out []*pane
+	for i := range m.panes {
+		f := focus(i)
+		if i == promptPane {
+			f = m.onPrompt()
+		}
+		if f == m.focus || m.focus == onAnswers && i != promptPane && (!m.crowded || i == 1) {
+			out = append(out, &m.panes[i])
+		}
 	}
-	return min(m.panes[leftPane].height, m.panes[rightPane].height)
+	return out
+}
+
+func (m *model) pageHeight() int {
+	least := m.h
+	for _, p := range m.inFocus() {
+		least = min(least, p.height)
+	}
+	return least
 }
 
 // edit gives a key to the line being typed.
 func (m *model) edit(msg tea.KeyMsg) tea.Cmd {
+	before := string(m.input.text)
 	switch k := msg.String(); {
 	case k == "esc":
+		note := m.inputFor == actNote
 		m.input = nil
+		if note && m.task.Typing != "" {
+			return m.typing("")
+		}
+		return nil
 	case k == "enter":
 		return m.typed()
 	case msg.Type == tea.KeySpace:
@@ -262,6 +329,9 @@ func (m *model) edit(msg tea.KeyMsg) tea.Cmd {
 		m.input.insert(msg.Runes)
 	default:
 		m.input.key(k)
+	}
+	if text := string(m.input.text); m.inputFor == actNote && text != before {
+		return m.typing(text)
 	}
 	return nil
 }

@@ -126,7 +126,7 @@ func (p *pipeline) readJudged(ctx context.Context, d reward.Source, path string)
 	defer store.Close()
 	var out []dataset.Comparison
 	untrained := map[string]int{}
-	err = store.EachJudgement(ctx, func(j labeling.Judgement) error {
+	err = store.EachLabel(ctx, func(j labeling.Judgement) error {
 		chosen, rejected, ok := j.Pair()
 		if !ok {
 			untrained[string(j.Event.Choice)]++

@@ -161,7 +161,7 @@ func (p *pipeline) runsFlag() string {
 func (a *app) judge(ctx context.Context, store *labeling.Store, c labelConfig) error {
 	a.judged = true
 	return labeling.Run(ctx, store, labeling.Options{
-		Annotator: annotatorName(c.Annotator), Seed: labelSeed, Goal: c.Min, Overlap: c.Overlap, Tags: c.Tags,
+		Annotator: annotatorName(c.Annotator), Seed: labelSeed, Goal: c.Min, Sitting: c.Goal, Queue: c.Queue(), Tags: c.Tags, Axes: c.Axes,
 		Guidelines: c.Guidelines, Keys: c.Keys, In: a.in, Out: a.out,
 	})
 }

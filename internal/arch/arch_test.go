@@ -43,7 +43,7 @@ var allowed = map[string][]string{
 	"reward":   append([]string{"internal/rollout"}, trainer...),
 	"ppo":      append([]string{"internal/rollout", "internal/ui"}, trainer...),
 	"eval":     append([]string{"internal/rollout", "internal/ui"}, trainer...),
-	"labeling": {"internal/rng", "internal/ui"},
+	"labeling": {"internal/rng", "internal/stats", "internal/ui"},
 }
 
 // trainer is what a stage that runs a model stands on.
