@@ -11,10 +11,12 @@ import (
 	"plumb/internal/tensor"
 )
 
-// micro is one forward pass: whole sequences side by side, and which hidden rows belong to response tokens.
+// micro is one forward pass: whole sequences side by side, what they begin with once, and which hidden rows belong to response
+// tokens.
 type micro struct {
 	which   []int // rows of the trajectories, in order
-	batch   model.Batch
+	lengths []int // tokens of each sequence
+	batch   model.Tree
 	rows    []int32 // [n] the hidden row that predicts response token i; V(s_t) is read there too
 	targets []int32 // [n] that token
 }
@@ -23,31 +25,38 @@ type micro struct {
 // predicts nothing and is left out.
 func (tr *Trajectories) micros(which []int, limit int) []micro {
 	var out []micro
-	var cur micro
-	flush := func() {
-		if len(cur.which) > 0 {
-			out = append(out, cur)
+	for lo := 0; lo < len(which); {
+		hi, tokens := lo, 0
+		for hi < len(which) {
+			n := len(tr.Prompts[which[hi]]) + len(tr.Responses[which[hi]]) - 1
+			if hi > lo && tokens+n > limit {
+				break
+			}
+			tokens += n
+			hi++
 		}
-		cur = micro{batch: model.Batch{Starts: []int32{0}}}
+		out = append(out, tr.micro(which[lo:hi]))
+		lo = hi
 	}
-	flush()
-	for _, i := range which {
-		prompt, response := tr.Prompts[i], tr.Responses[i]
-		n := len(prompt) + len(response) - 1
-		if len(cur.batch.IDs)+n > limit {
-			flush()
-		}
-		start := len(cur.batch.IDs)
-		cur.which = append(cur.which, i)
-		cur.batch.IDs = append(append(cur.batch.IDs, prompt...), response[:len(response)-1]...)
-		cur.batch.Starts = append(cur.batch.Starts, int32(len(cur.batch.IDs)))
-		for t, id := range response {
-			cur.rows = append(cur.rows, int32(start+len(prompt)-1+t))
-			cur.targets = append(cur.targets, id)
-		}
-	}
-	flush()
 	return out
+}
+
+func (tr *Trajectories) micro(which []int) micro {
+	m := micro{which: which}
+	var sequences [][]int32
+	for _, i := range which {
+		r := tr.Responses[i]
+		sequences = append(sequences, slices.Concat(tr.Prompts[i], r[:len(r)-1]))
+		m.lengths = append(m.lengths, len(tr.Prompts[i])+len(r)-1)
+	}
+	m.batch = model.PackTree(model.MinShared, sequences...)
+	for k, i := range which {
+		for t, id := range tr.Responses[i] {
+			m.rows = append(m.rows, m.batch.Row(k, len(tr.Prompts[i])-1+t))
+			m.targets = append(m.targets, id)
+		}
+	}
+	return m
 }
 
 // all names every trajectory.
@@ -96,16 +105,19 @@ func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values
 		}
 		l.eval.Reset()
 		a := l.critic.adapter
-		x := l.model.Trunk(l.eval, a, m.batch, l.trunk)
-		values = l.widenValues(values, l.model.Scores(l.eval, a, l.model.HiddenFrom(l.eval, a, m.batch, l.trunk, x), m.rows))
+		x := l.model.Trunk(l.eval, a, m.batch.Batch, l.trunk)
+		values = l.widenValues(values, l.model.Scores(l.eval, a, l.model.HiddenFrom(l.eval, a, m.batch.Batch, l.trunk, x), m.rows))
 		if l.refOnTrunk {
-			h := l.model.HiddenFrom(l.eval, l.reference, m.batch, l.trunk, x)
+			h := l.model.HiddenFrom(l.eval, l.reference, m.batch.Batch, l.trunk, x)
 			logp, _ := l.model.LogProbs(l.eval, l.reference, h, m.rows, m.targets, l.temperature)
 			refLogp = widen(refLogp, logp)
 		}
 		if l.trunk > 0 {
 			for k, i := range m.which {
-				tr.trunk[i] = slices.Clone(x.Data[int(m.batch.Starts[k])*x.Cols : int(m.batch.Starts[k+1])*x.Cols])
+				tr.trunk[i] = make([]float32, m.lengths[k]*x.Cols)
+				for t := range m.lengths[k] {
+					copy(tr.trunk[i][t*x.Cols:(t+1)*x.Cols], x.Data[int(m.batch.Row(k, t))*x.Cols:])
+				}
 			}
 		}
 	}
@@ -115,14 +127,17 @@ func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values
 // criticHidden is the critic's hidden states of a pass, recorded, from the kept trunk where there is one.
 func (l *learner) criticHidden(tr *Trajectories, m micro) *tensor.Tensor {
 	if l.trunk == 0 {
-		return l.model.Hidden(l.tape, l.critic.adapter, m.batch)
+		return l.model.Hidden(l.tape, l.critic.adapter, m.batch.Batch)
 	}
-	l.kept = l.kept[:0]
-	for _, i := range m.which {
-		l.kept = append(l.kept, tr.trunk[i]...)
+	c := l.model.Config.Hidden
+	l.kept = slices.Grow(l.kept[:0], len(m.batch.IDs)*c)[:len(m.batch.IDs)*c]
+	for k, i := range m.which {
+		for t := range m.lengths[k] {
+			copy(l.kept[int(m.batch.Row(k, t))*c:], tr.trunk[i][t*c:(t+1)*c])
+		}
 	}
-	x := l.tape.Leaf(l.kept, len(m.batch.IDs), l.model.Config.Hidden, false)
-	return l.model.HiddenFrom(l.tape, l.critic.adapter, m.batch, l.trunk, x)
+	x := l.tape.Leaf(l.kept, len(m.batch.IDs), c, false)
+	return l.model.HiddenFrom(l.tape, l.critic.adapter, m.batch.Batch, l.trunk, x)
 }
 
 // lowestTrained is the number of the lowest block in which something is trained, at least 0.
@@ -175,8 +190,8 @@ func (l *learner) fullKL(tr *Trajectories) []float64 {
 	out := make([]float64, 0, tr.N())
 	for _, m := range tr.micros(tr.all(), l.c.MicroTokens) {
 		l.eval.Reset()
-		policy := l.model.Hidden(l.eval, l.policy.adapter, m.batch)
-		ref := l.model.Hidden(l.eval, l.reference, m.batch)
+		policy := l.model.Hidden(l.eval, l.policy.adapter, m.batch.Batch)
+		ref := l.model.Hidden(l.eval, l.reference, m.batch.Batch)
 		for a := 0; a < len(m.rows); a += fullRows {
 			rows := m.rows[a:min(a+fullRows, len(m.rows))]
 			in := map[string][]float64{

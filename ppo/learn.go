@@ -207,7 +207,7 @@ func (s *step) gradients(ctx context.Context) error {
 		b := a + len(m.rows)
 		if s.stats.trainedPolicy {
 			l.tape.Reset()
-			h := l.model.Hidden(l.tape, l.policy.adapter, m.batch)
+			h := l.model.Hidden(l.tape, l.policy.adapter, m.batch.Batch)
 			s.policyPass(m, h, a, b)
 			if l.c.Critic.Shared {
 				s.valuePass(m, h, a, b, l.c.Critic.Coef)

@@ -73,15 +73,15 @@ func parts(pairs []Pair, limit int) [][]Pair {
 	return out
 }
 
-// pack lays the sides of pairs one after another and names their last tokens.
-func pack(pairs []Pair) (b model.Batch, last []int32) {
-	b.Starts = []int32{0}
+// pack lays the sides of pairs one after another, what they begin with once, and names their last tokens.
+func pack(pairs []Pair, minShared int) (b model.Tree, last []int32) {
+	var sides [][]int32
 	for _, p := range pairs {
-		for _, side := range [][]int32{p.Chosen, p.Rejected} {
-			b.IDs = append(b.IDs, side...)
-			b.Starts = append(b.Starts, int32(len(b.IDs)))
-			last = append(last, int32(len(b.IDs)-1))
-		}
+		sides = append(sides, p.Chosen, p.Rejected)
+	}
+	b = model.PackTree(minShared, sides...)
+	for i, s := range sides {
+		last = append(last, b.Row(i, len(s)-1))
 	}
 	return b, last
 }
@@ -101,12 +101,18 @@ func lossInputs(pairs []Pair, scores []float32, marginScale float64) map[string]
 func (t *trainer) gradients(pairs []Pair) stepStats {
 	s := stepStats{pairs: len(pairs)}
 	var chosen, rejected []float64
+	minShared := model.MinShared
+	if t.in.Adapter.Config().Dropout > 0 { // Each side drops elements of its own.
+		minShared = model.NoSharing
+	}
 	for _, part := range parts(pairs, t.c.MicroTokens) {
-		b, last := pack(part)
+		b, last := pack(part, minShared)
 		t.tape.Reset()
 		t.tape.Drop(t.in.Seed, uint64(t.state.Step), uint64(s.tokens))
-		s.tokens += len(b.IDs)
-		scores := t.in.Model.Scores(t.tape, t.in.Adapter, t.in.Model.Hidden(t.tape, t.in.Adapter, b), last)
+		for _, p := range part {
+			s.tokens += len(p.Chosen) + len(p.Rejected)
+		}
+		scores := t.in.Model.Scores(t.tape, t.in.Adapter, t.in.Model.Hidden(t.tape, t.in.Adapter, b.Batch), last)
 		w := make([]float64, len(part))
 		for i := range w {
 			w[i] = 1 / float64(len(pairs))

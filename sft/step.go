@@ -27,7 +27,7 @@ func stepWeights(rows []Row) ([]float64, error) {
 	var out []float64
 	sum := 0.0
 	for _, r := range rows {
-		r.targets(func(i int) {
+		r.targets(func(_, i int) {
 			out = append(out, float64(r.Weights[i]))
 			sum += float64(r.Weights[i])
 		})
@@ -41,40 +41,52 @@ func stepWeights(rows []Row) ([]float64, error) {
 	return out, nil
 }
 
-// targets calls f for each position of r that is predicted and weighs something. The first id of an example has nothing
-// before it.
-func (r Row) targets(f func(i int)) {
-	starts := r.Starts
-	if starts == nil {
-		starts = []int32{0, int32(len(r.IDs))}
-	}
-	for s := 0; s+1 < len(starts); s++ {
+// targets calls f for each position i of r, in example number s, that is predicted and weighs something. The first id of an
+// example has nothing before it.
+func (r Row) targets(f func(s, i int)) {
+	starts := r.starts()
+	for s := range len(starts) - 1 {
 		for i := int(starts[s]) + 1; i < int(starts[s+1]); i++ {
 			if r.Weights[i] > 0 {
-				f(i)
+				f(s, i)
 			}
 		}
 	}
 }
 
-// micro packs rows and names the hidden rows that predict their targets.
-func micro(rows []Row) (b model.Batch, hidden, targets []int32) {
-	b.Starts = []int32{0}
+func (r Row) starts() []int32 {
+	if r.Starts == nil {
+		return []int32{0, int32(len(r.IDs))}
+	}
+	return r.Starts
+}
+
+// micro packs rows, what examples begin with once, and names the hidden rows that predict their targets.
+func micro(rows []Row, minShared int) (b model.Batch, hidden, targets []int32) {
+	var examples [][]int32
 	for _, r := range rows {
-		at := int32(len(b.IDs))
-		r.targets(func(i int) {
-			hidden, targets = append(hidden, at+int32(i)-1), append(targets, r.IDs[i])
-		})
-		b.IDs = append(b.IDs, r.IDs...)
-		if r.Starts == nil {
-			b.Starts = append(b.Starts, int32(len(b.IDs)))
-			continue
-		}
-		for _, s := range r.Starts[1:] {
-			b.Starts = append(b.Starts, at+s)
+		starts := r.starts()
+		for s := range len(starts) - 1 {
+			examples = append(examples, r.IDs[starts[s]:starts[s+1]])
 		}
 	}
-	return b, hidden, targets
+	tree := model.PackTree(minShared, examples...)
+	n := 0
+	for _, r := range rows {
+		r.targets(func(s, i int) {
+			hidden, targets = append(hidden, tree.Row(n+s, i-int(r.starts()[s])-1)), append(targets, r.IDs[i])
+		})
+		n += len(r.starts()) - 1
+	}
+	return tree.Batch, hidden, targets
+}
+
+// minShared is model.MinShared, unless each example has to drop elements of its own.
+func (t *trainer) minShared() int {
+	if t.in.Adapter.Config().Dropout > 0 {
+		return model.NoSharing
+	}
+	return model.MinShared
 }
 
 // parts cuts rows into micro-batches of about limit tokens.
@@ -95,9 +107,11 @@ func parts(rows []Row, limit int) [][]Row {
 func (t *trainer) gradients(rows []Row, weights []float64) stepStats {
 	var s stepStats
 	for _, part := range parts(rows, t.c.MicroTokens) {
-		b, hidden, targets := micro(part)
+		b, hidden, targets := micro(part, t.minShared())
 		row := s.tokens
-		s.tokens += len(b.IDs)
+		for _, r := range part {
+			s.tokens += len(r.IDs)
+		}
 		if len(targets) == 0 {
 			continue
 		}
@@ -126,7 +140,7 @@ func (t *trainer) evaluate(ctx context.Context, rows []Row) (stepStats, error) {
 		if ctx.Err() != nil {
 			return s, ctx.Err()
 		}
-		b, hidden, targets := micro(part)
+		b, hidden, targets := micro(part, model.MinShared)
 		if len(targets) == 0 {
 			continue
 		}

@@ -12,10 +12,12 @@ type AttnShape struct {
 
 // AttnSeq is one sequence of a packed batch. Its queries are rows QRow .. QRow+QLen-1 of q and have positions
 // Past .. Past+QLen-1; K and V [Past+QLen, KV·D] hold its keys and values from position 0 on: a slice of the packed
-// tensors when Past is 0, or a cache.
+// tensors when Past is 0, else a cache, or a copy of what comes before and its own rows. DK and DV, like K and V, are where
+// AttentionBackward writes their gradients; the forward pass does not look at them.
 type AttnSeq struct {
 	QRow, QLen int
 	K, V       []float32
+	DK, DV     []float32
 	Past       int
 }
 
@@ -52,40 +54,37 @@ func (p *Pool) Attention(out, lse, q []float32, seqs []AttnSeq, s AttnShape) {
 	*j = attnJob{blocks: j.blocks}
 }
 
-// AttentionBackward computes the gradients of Attention: given dOut it writes dq [rows, H·D] for the rows of seqs and
-// dk, dv [rows, KV·D]. All sequences must have Past 0 and K, V must be the rows of their queries in packed tensors,
-// so dk and dv are addressed by QRow. out and lse are what Attention returned. With P the softmax and
-// δ = Σ_d dOut·out of a query (Dao 2023, algorithm 2):
+// AttentionBackward computes the gradients of Attention: given dOut it writes dq [rows, H·D] for the rows of seqs and each
+// sequence's DK and DV: what its own queries give to every key they see, those before Past too. out and lse are what
+// Attention returned. With P the softmax and δ = Σ_d dOut·out of a query (Dao 2023, algorithm 2):
 //
 //	dv_j = Σ P_j dOut;   dS_j = P_j (dOut·v_j − δ) Scale;   dq = Σ_j dS_j k_j;   dk_j = Σ dS_j q
-func (p *Pool) AttentionBackward(dq, dk, dv, dOut, q, out, lse []float32, seqs []AttnSeq, s AttnShape) {
+func (p *Pool) AttentionBackward(dq, dOut, q, out, lse []float32, seqs []AttnSeq, s AttnShape) {
 	checkAttn(s, seqs, q)
-	rows := 0
+	rows, work := 0, 0
 	for i := range seqs {
-		if seqs[i].Past != 0 {
-			panic("kernels: AttentionBackward: Past must be 0")
+		x := &seqs[i]
+		rows = max(rows, x.QRow+x.QLen)
+		work += x.QLen * (x.Past + x.QLen) * s.H * s.D
+		if narrow := (x.Past + x.QLen) * s.KV * s.D; len(x.DK) < narrow || len(x.DV) < narrow {
+			panic("kernels: AttentionBackward: DK or DV too short")
 		}
-		rows = max(rows, seqs[i].QRow+seqs[i].QLen)
 	}
-	wide, narrow := rows*s.H*s.D, rows*s.KV*s.D
-	if len(dq) < wide || len(dOut) < wide || len(out) < wide || len(lse) < rows*s.H || len(dk) < narrow || len(dv) < narrow {
+	wide := rows * s.H * s.D
+	if len(dq) < wide || len(dOut) < wide || len(out) < wide || len(lse) < rows*s.H {
 		panic("kernels: AttentionBackward: slice too short")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	j := &p.jobs.attn
-	*j = attnJob{AttnShape: s, seqs: seqs, q: q, out: out, lse: lse, dOut: dOut, dq: dq, dk: dk, dv: dv, blocks: j.blocks[:0]}
-	work := 0
-	for i := range seqs {
-		work += seqs[i].QLen * seqs[i].QLen * s.H * s.D
-	}
+	*j = attnJob{AttnShape: s, seqs: seqs, q: q, out: out, lse: lse, dOut: dOut, dq: dq, blocks: j.blocks[:0]}
 	if len(seqs)*s.KV >= 4*len(p.workers) || len(p.workers) == 1 {
 		// One item per sequence and key head: scores are recomputed once.
 		j.phase = attnBackAll
 		p.meter.noteAttention(seqs, s, 1)
 		for i := range seqs {
 			for h := range s.KV {
-				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r1: seqs[i].QLen})
+				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r1: seqs[i].Past + seqs[i].QLen})
 			}
 		}
 		p.run(len(j.blocks), j, work < 20_000)
@@ -95,9 +94,13 @@ func (p *Pool) AttentionBackward(dq, dk, dv, dOut, q, out, lse []float32, seqs [
 		for _, j.phase = range [...]attnPhase{attnBackQ, attnBackKV} {
 			j.blocks = j.blocks[:0]
 			for i := range seqs {
+				n := seqs[i].QLen
+				if j.phase == attnBackKV {
+					n += seqs[i].Past
+				}
 				for h := range s.KV {
-					for r := 0; r < seqs[i].QLen; r += KeyTile {
-						j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r0: r, r1: min(r+KeyTile, seqs[i].QLen)})
+					for r := 0; r < n; r += KeyTile {
+						j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r0: r, r1: min(r+KeyTile, n)})
 					}
 				}
 			}
@@ -124,10 +127,10 @@ type attnBlock struct{ seq, kv, r0, r1 int }
 
 type attnJob struct {
 	AttnShape
-	seqs                          []AttnSeq
-	q, out, lse, dOut, dq, dk, dv []float32
-	phase                         attnPhase
-	blocks                        []attnBlock
+	seqs                  []AttnSeq
+	q, out, lse, dOut, dq []float32
+	phase                 attnPhase
+	blocks                []attnBlock
 }
 
 func (j *attnJob) item(w *worker, i int) {

@@ -83,14 +83,14 @@ func attentionBackwardGeneric(j *attnJob, w *worker, b attnBlock) {
 	wantQ, wantKV := j.phase != attnBackKV, j.phase != attnBackQ
 	if wantKV {
 		for k := b.r0; k < b.r1; k++ {
-			at := (seq.QRow+k)*ldk + b.kv*D
-			clear(j.dk[at:][:D])
-			clear(j.dv[at:][:D])
+			at := k*ldk + b.kv*D
+			clear(seq.DK[at:][:D])
+			clear(seq.DV[at:][:D])
 		}
 	}
 	for h := b.kv * group; h < (b.kv+1)*group; h++ {
 		for r := range seq.QLen {
-			lo, hi := j.keyRange(r)
+			lo, hi := j.keyRange(seq.Past + r)
 			if wantQ && !wantKV && (r < b.r0 || r >= b.r1) {
 				continue
 			}
@@ -108,8 +108,8 @@ func attentionBackwardGeneric(j *attnJob, w *worker, b attnBlock) {
 				p := exp32(fma32(dotChain(q, key), j.Scale, -lse))
 				ds := p * (dotChain(dOut, val) - delta) * j.Scale
 				if wantKV {
-					g := (seq.QRow+k)*ldk + b.kv*D
-					dk, dv := j.dk[g:][:D], j.dv[g:][:D]
+					g := k*ldk + b.kv*D
+					dk, dv := seq.DK[g:][:D], seq.DV[g:][:D]
 					for d := range dk {
 						dk[d] = fma32(ds, q[d], dk[d])
 						dv[d] = fma32(p, dOut[d], dv[d])

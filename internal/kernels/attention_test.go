@@ -51,7 +51,12 @@ func (c *attnCase) backward(p *Pool, out, lse []float32) (dq, dk, dv []float32) 
 			x[i] = float32(math.NaN())
 		}
 	}
-	p.AttentionBackward(dq, dk, dv, c.do, c.q, out, lse, c.seqs(c.k, c.v), c.AttnShape)
+	seqs := c.seqs(c.k, c.v)
+	for i := range seqs {
+		at := seqs[i].QRow * c.KV * c.D
+		seqs[i].DK, seqs[i].DV = dk[at:], dv[at:]
+	}
+	p.AttentionBackward(dq, c.do, c.q, out, lse, seqs, c.AttnShape)
 	return dq, dk, dv
 }
 
@@ -242,6 +247,67 @@ func TestAttentionTokenByToken(t *testing.T) {
 	})
 }
 
+// TestAttentionBackwardAfterPast: a sequence cut in two, the second part attending to the first as its past. The queries'
+// gradients keep their bits, and what the two parts give to a key adds up to what it is given uncut: see TestAttentionDefinition
+// for the bound, plus u for the sum. Every variant and number of threads has the definition's bits.
+func TestAttentionBackwardAfterPast(t *testing.T) {
+	cut := func(c *attnCase, p *Pool, out, lse []float32) (dq []float32, seqs []AttnSeq) {
+		narrow := c.KV * c.D
+		dq = make([]float32, len(c.q))
+		for _, s := range c.seqs(c.k, c.v) {
+			for _, part := range []AttnSeq{{QRow: s.QRow, QLen: s.QLen * 2 / 3}, {QRow: s.QRow + s.QLen*2/3, QLen: s.QLen - s.QLen*2/3, Past: s.QLen * 2 / 3}} {
+				n := (part.Past + part.QLen) * narrow
+				part.K, part.V = s.K[:n], s.V[:n]
+				part.DK, part.DV = randoms(7, n), randoms(8, n) // to be overwritten
+				seqs = append(seqs, part)
+			}
+		}
+		p.AttentionBackward(dq, c.do, c.q, out, lse, seqs, c.AttnShape)
+		return dq, seqs
+	}
+	wantQ, want := make([][]float32, len(attnCases)), make([][]AttnSeq, len(attnCases))
+	definition(func() {
+		p := NewPool(1)
+		for i, c := range attnCases {
+			out, lse := c.forward(p)
+			whole, _, _ := c.backward(p, out, lse)
+			wantQ[i], want[i] = cut(c, p, out, lse)
+			sameBits(t, fmt.Sprintf("case %d: dq", i), wantQ[i], whole)
+			e := c.reference()
+			bound := 2 * (2*float64(c.D+2)*u*e.score + float64(c.D+c.rows*c.H/c.KV+17)*u)
+			for k := 0; k < len(want[i]); k += 2 {
+				a, b := &want[i][k], &want[i][k+1]
+				at := a.QRow * c.KV * c.D
+				for j := range b.DK {
+					dk, dv := float64(b.DK[j]), float64(b.DV[j])
+					if j < len(a.DK) {
+						dk, dv = dk+float64(a.DK[j]), dv+float64(a.DV[j])
+					}
+					if !(math.Abs(dk-e.dk[at+j]) <= bound*e.dkM[at+j]) || !(math.Abs(dv-e.dv[at+j]) <= bound*e.dvM[at+j]) {
+						t.Fatalf("case %d, sequence %d: dk, dv[%d] = %v, %v, want %v, %v", i, k/2, j, dk, dv, e.dk[at+j], e.dv[at+j])
+					}
+				}
+			}
+		}
+	})
+	eachVariant(t, func(t *testing.T) {
+		for _, threads := range []int{1, 2, 8} {
+			p := NewPool(threads)
+			defer p.Close()
+			for i, c := range attnCases {
+				out, lse := c.forward(p)
+				dq, seqs := cut(c, p, out, lse)
+				what := fmt.Sprintf("case %d, %d threads: ", i, threads)
+				sameBits(t, what+"dq", dq, wantQ[i])
+				for k := range seqs {
+					sameBits(t, what+"dk", seqs[k].DK, want[i][k].DK)
+					sameBits(t, what+"dv", seqs[k].DV, want[i][k].DV)
+				}
+			}
+		}
+	})
+}
+
 func TestAttentionNoGarbage(t *testing.T) {
 	c := attnCases[2]
 	p := NewPool(2)
@@ -249,9 +315,13 @@ func TestAttentionNoGarbage(t *testing.T) {
 	out, lse := c.forward(p)
 	dq, dk, dv := c.backward(p, out, lse)
 	seqs := c.seqs(c.k, c.v)
+	for i := range seqs {
+		at := seqs[i].QRow * c.KV * c.D
+		seqs[i].DK, seqs[i].DV = dk[at:], dv[at:]
+	}
 	if n := testing.AllocsPerRun(10, func() {
 		p.Attention(out, lse, c.q, seqs, c.AttnShape)
-		p.AttentionBackward(dq, dk, dv, c.do, c.q, out, lse, seqs, c.AttnShape)
+		p.AttentionBackward(dq, c.do, c.q, out, lse, seqs, c.AttnShape)
 	}); n != 0 {
 		t.Errorf("%v allocations per call", n)
 	}
@@ -269,6 +339,10 @@ func BenchmarkAttention(b *testing.B) {
 			dq, dk, dv := c.backward(p, out, lse)
 			restore()
 			seqs := c.seqs(c.k, c.v)
+			for i := range seqs {
+				at := seqs[i].QRow * c.KV * c.D
+				seqs[i].DK, seqs[i].DV = dk[at:], dv[at:]
+			}
 			pairs := 2 * 512 * 513 / 2 * float64(c.H*c.D)
 			b.Run(fmt.Sprintf("forward/%s/threads=%d", v, threads), func(b *testing.B) {
 				restore, _ := Use(v)
@@ -282,7 +356,7 @@ func BenchmarkAttention(b *testing.B) {
 				restore, _ := Use(v)
 				defer restore()
 				for b.Loop() {
-					p.AttentionBackward(dq, dk, dv, c.do, c.q, out, lse, seqs, c.AttnShape)
+					p.AttentionBackward(dq, c.do, c.q, out, lse, seqs, c.AttnShape)
 				}
 				gflops(b, 10*pairs)
 			})

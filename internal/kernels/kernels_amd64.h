@@ -30,10 +30,10 @@ KERNEL(void, attention, (out, lse, q, K, V, H, KV, D, scale, window, past, kv, r
        long window, long past, long kv, long r0, long r1, float *scratch)
 
 KERNEL(void, attention_backward,
-       (dq, dk, dv, dOut, q, out, lse, K, V, H, KV, D, scale, window, T, kv, r0, r1, wantQ, wantKV, scratch),
+       (dq, dk, dv, dOut, q, out, lse, K, V, H, KV, D, scale, window, past, n, kv, r0, r1, wantQ, wantKV, scratch),
        float *dq, float *dk, float *dv, const float *dOut, const float *q, const float *out, const float *lse, const float *K,
-       const float *V, long H, long KV, long D, float scale, long window, long T, long kv, long r0, long r1, int wantQ,
-       int wantKV, float *scratch)
+       const float *V, long H, long KV, long D, float scale, long window, long past, long n, long kv, long r0, long r1,
+       int wantQ, int wantKV, float *scratch)
 
 KERNEL(void, add, (dst, a, b, n), float *dst, const float *a, const float *b, long n)
 KERNEL(void, axpy, (y, x, s, n), float *y, const float *x, float s, long n)

@@ -15,15 +15,16 @@ func TestWork(t *testing.T) {
 	p := NewPool(1)
 	defer p.Close()
 	product := float64(2 * m * out * in)
+	dk, dv := make([]float32, 6*8), make([]float32, 6*8)
 	seqs := func(n int, past int, rows int) []AttnSeq {
 		kv := randoms(9, (past+n)*8)
-		return []AttnSeq{{QRow: rows, QLen: n, K: kv, V: kv, Past: past}}
+		return []AttnSeq{{QRow: rows, QLen: n, K: kv, V: kv, DK: dk, DV: dv, Past: past}}
 	}
 	s := AttnShape{H: 4, KV: 2, D: 4, Scale: 0.5}
 	windowed := s
 	windowed.Window = 3
 	q, o, lse := randoms(5, 6*16), make([]float32, 6*16), make([]float32, 6*4)
-	dq, dk, dv := make([]float32, 6*16), make([]float32, 6*8), make([]float32, 6*8)
+	dq := make([]float32, 6*16)
 	for _, c := range []struct {
 		name          string
 		flops, repeat float64
@@ -39,7 +40,8 @@ func TestWork(t *testing.T) {
 		{"attention", 2 * 2 * 16 * 21, 0, func() { p.Attention(o, lse, q, seqs(6, 0, 0), s) }},
 		{"window", 2 * 2 * 16 * 15, 0, func() { p.Attention(o, nil, q, seqs(6, 0, 0), windowed) }},
 		{"past", 2 * 2 * 16 * 11, 0, func() { p.Attention(o, nil, q, seqs(2, 4, 0), s) }},
-		{"backward", 4 * 2 * 16 * 21, 2 * 16 * 21, func() { p.AttentionBackward(dq, dk, dv, o, q, o, lse, seqs(6, 0, 0), s) }},
+		{"backward", 4 * 2 * 16 * 21, 2 * 16 * 21, func() { p.AttentionBackward(dq, o, q, o, lse, seqs(6, 0, 0), s) }},
+		{"backward, past", 4 * 2 * 16 * 11, 2 * 16 * 11, func() { p.AttentionBackward(dq, o, q, o, lse, seqs(2, 4, 0), s) }},
 		{"again", 0, product, func() { p.Recomputing(true); p.Linear(y, x, m, w, false); p.Recomputing(false) }},
 	} {
 		before := p.Work()
@@ -50,7 +52,7 @@ func TestWork(t *testing.T) {
 	}
 	two := NewPool(2)
 	defer two.Close()
-	two.AttentionBackward(dq, dk, dv, o, q, o, lse, seqs(6, 0, 0), s)
+	two.AttentionBackward(dq, o, q, o, lse, seqs(6, 0, 0), s)
 	if got := two.Work(); got != (Work{4 * 2 * 16 * 21, 3 * 2 * 16 * 21}) {
 		t.Errorf("backward in two passes: %+v", got)
 	}
@@ -99,13 +101,13 @@ func TestProfile(t *testing.T) {
 	s := AttnShape{H: 2, KV: 1, D: 4, Scale: 0.5}
 	q, o, lse, kv := randoms(5, 6*8), make([]float32, 6*8), make([]float32, 6*2), randoms(6, 6*4)
 	dkv := make([]float32, 6*4)
-	seqs := []AttnSeq{{QLen: 6, K: kv, V: kv}}
+	seqs := []AttnSeq{{QLen: 6, K: kv, V: kv, DK: dkv, DV: dkv}}
 	all := func() {
 		p.Linear(y, x, m, wf, false)
 		p.Linear(y, x, 2, wf, false)
 		p.Linear(y, x, m, wh, false)
 		p.Attention(o, lse, q, seqs, s)
-		p.AttentionBackward(q, dkv, dkv, o, q, o, lse, seqs, s)
+		p.AttentionBackward(q, o, q, o, lse, seqs, s)
 		p.Add(x, x, x)
 	}
 	all()

@@ -99,10 +99,10 @@ func (n native) attention(j *attnJob, w *worker, b attnBlock) {
 func (n native) attentionBackward(j *attnJob, w *worker, b attnBlock) {
 	s, dp := &j.seqs[b.seq], panels(j.D)*panelWidth
 	scratch := w.floats(8*dp*KeyTile + 2*KeyTile*KeyTile + j.H/j.KV*s.QLen)
-	wide, narrow := s.QRow*j.H*j.D, s.QRow*j.KV*j.D
-	C.attention_backward(C.int(n), ptr(j.dq[wide:]), ptr(j.dk[narrow:]), ptr(j.dv[narrow:]), ptr(j.dOut[wide:]), ptr(j.q[wide:]),
+	wide := s.QRow * j.H * j.D
+	C.attention_backward(C.int(n), ptr(j.dq[wide:]), ptr(s.DK), ptr(s.DV), ptr(j.dOut[wide:]), ptr(j.q[wide:]),
 		ptr(j.out[wide:]), ptr(j.lse[s.QRow*j.H:]), ptr(s.K), ptr(s.V), C.long(j.H), C.long(j.KV), C.long(j.D), C.float(j.Scale),
-		C.long(j.Window), C.long(s.QLen), C.long(b.kv), C.long(b.r0), C.long(b.r1),
+		C.long(j.Window), C.long(s.Past), C.long(s.QLen), C.long(b.kv), C.long(b.r0), C.long(b.r1),
 		cBool(j.phase != attnBackKV), cBool(j.phase != attnBackQ), ptr(scratch))
 }
 

@@ -9,10 +9,12 @@ import (
 )
 
 // Batch is packed sequences: sequence s is IDs[Starts[s]:Starts[s+1]], its positions count from 0. len(Starts) is the number
-// of sequences plus one. Nothing is padded. A tape keeps both slices until its Reset.
+// of sequences plus one. Nothing is padded. With Parents, a sequence may continue an earlier one, see tensor.Sequences; its
+// positions count on from there. A tape keeps the slices until its Reset.
 type Batch struct {
-	IDs    []int32
-	Starts []int32
+	IDs     []int32
+	Starts  []int32
+	Parents []int32 // nil, or for each sequence the number of the one it continues, -1 for none
 }
 
 // Pack lays sequences one after another.
@@ -99,15 +101,16 @@ func (m *Model) blocks(t *tensor.Tape, a *peft.Adapter, b Batch, x *tensor.Tenso
 
 // pass is what the blocks of one forward pass share. Passes are kept on the tape and used again after its Reset.
 type pass struct {
-	m      *Model
-	a      *peft.Adapter
-	starts []int32
-	pos    []int32 // position of each row
-	rope   kernels.RoPE
-	blocks []blockCall
-	feeds  []Feed // when decoding
-	ids    []int32
-	seqs   []kernels.AttnSeq
+	m         *Model
+	a         *peft.Adapter
+	sequences tensor.Sequences
+	pos       []int32 // position of each row
+	ends      []int32 // position behind each sequence
+	rope      kernels.RoPE
+	blocks    []blockCall
+	feeds     []Feed // when decoding
+	ids       []int32
+	seqs      []kernels.AttnSeq
 }
 
 type blockCall struct {
@@ -138,7 +141,7 @@ func (m *Model) newPass(t *tensor.Tape) *pass {
 	if len(p.blocks) < m.Layers {
 		p.blocks = make([]blockCall, m.Layers)
 	}
-	p.m, p.pos, p.feeds = m, p.pos[:0], nil
+	p.m, p.pos, p.ends, p.feeds = m, p.pos[:0], p.ends[:0], nil
 	return p
 }
 
@@ -147,17 +150,26 @@ func (m *Model) pass(t *tensor.Tape, a *peft.Adapter, b Batch) *pass {
 		panic("model: Batch: Starts must begin with 0 and end with len(IDs)")
 	}
 	p := m.newPass(t)
-	p.a, p.starts = a, b.Starts
+	if b.Parents != nil && len(b.Parents) != len(b.Starts)-1 {
+		panic("model: Batch: Parents must have an entry for each sequence")
+	}
+	p.a, p.sequences = a, tensor.Sequences{Starts: b.Starts, Parents: b.Parents}
 	longest := int32(0)
-	for s := range len(b.Starts) - 1 {
-		n := b.Starts[s+1] - b.Starts[s]
+	for s := range p.sequences.N() {
+		n, past := b.Starts[s+1]-b.Starts[s], int32(0)
 		if n < 0 {
 			panic("model: Batch: Starts must not decrease")
 		}
-		for i := range n {
-			p.pos = append(p.pos, i)
+		if q := p.sequences.Parent(s); q >= s {
+			panic("model: Batch: a sequence comes before its parent")
+		} else if q >= 0 {
+			past = p.ends[q]
 		}
-		longest = max(longest, n)
+		for i := range n {
+			p.pos = append(p.pos, past+i)
+		}
+		p.ends = append(p.ends, past+n)
+		longest = max(longest, past+n)
 	}
 	p.rope = m.rotary.upTo(int(longest))
 	return p
@@ -175,7 +187,7 @@ func (c *blockCall) Forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
 	if p.feeds != nil {
 		att = p.cached(t, l, q, k, v)
 	} else {
-		att = t.Attention(q, k, v, p.starts, m.shape())
+		att = t.Attention(q, k, v, p.sequences, m.shape())
 	}
 	x = t.Residual(x, m.linear(t, p.a, att, l, b.o))
 	n = m.norm(t, p.a, x, b.norm2)

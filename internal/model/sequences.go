@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"slices"
 
 	"plumb/internal/peft"
 	"plumb/internal/tensor"
@@ -19,24 +20,24 @@ func (m *Model) LogProbsOf(ctx context.Context, t *tensor.Tape, a *peft.Adapter,
 	logps, entropies = make([][]float32, len(cs)), make([][]float32, len(cs))
 	length := func(i int) int { return len(cs[i].Context) + len(cs[i].IDs) }
 	err = m.inParts(ctx, t, len(cs), length, microTokens, func(lo, hi int) {
-		var b Batch
-		var rows, targets []int32
-		b.Starts = append(b.Starts, 0)
+		var sequences [][]int32
 		for _, c := range cs[lo:hi] {
 			if len(c.Context) == 0 {
 				panic("model: LogProbsOf: a continuation without context")
 			}
-			first := int32(len(b.IDs) + len(c.Context))
-			b.IDs = append(append(b.IDs, c.Context...), c.IDs...)
-			b.Starts = append(b.Starts, int32(len(b.IDs)))
+			sequences = append(sequences, slices.Concat(c.Context, c.IDs))
+		}
+		b := PackTree(MinShared, sequences...)
+		var rows, targets []int32
+		for s, c := range cs[lo:hi] {
 			for i, id := range c.IDs {
-				rows, targets = append(rows, first+int32(i)-1), append(targets, id)
+				rows, targets = append(rows, b.Row(s, len(c.Context)+i-1)), append(targets, id)
 			}
 		}
 		if len(rows) == 0 {
 			return
 		}
-		logp, entropy := m.LogProbs(t, a, m.Hidden(t, a, b), rows, targets, temperature)
+		logp, entropy := m.LogProbs(t, a, m.Hidden(t, a, b.Batch), rows, targets, temperature)
 		at := 0
 		for i := lo; i < hi; i++ {
 			n := len(cs[i].IDs)
@@ -53,15 +54,15 @@ func (m *Model) ScoresOf(ctx context.Context, t *tensor.Tape, a *peft.Adapter, s
 	out := make([]float32, len(sequences))
 	length := func(i int) int { return len(sequences[i]) }
 	err := m.inParts(ctx, t, len(sequences), length, microTokens, func(lo, hi int) {
-		b := Pack(sequences[lo:hi]...)
+		b := PackTree(MinShared, sequences[lo:hi]...)
 		last := make([]int32, hi-lo)
-		for i := range last {
-			if b.Starts[i] == b.Starts[i+1] {
+		for i, s := range sequences[lo:hi] {
+			if len(s) == 0 {
 				panic("model: ScoresOf: an empty sequence")
 			}
-			last[i] = b.Starts[i+1] - 1
+			last[i] = b.Row(i, len(s)-1)
 		}
-		copy(out[lo:hi], m.Scores(t, a, m.Hidden(t, a, b), last).Data)
+		copy(out[lo:hi], m.Scores(t, a, m.Hidden(t, a, b.Batch), last).Data)
 	})
 	return out, err
 }

@@ -135,6 +135,7 @@ func compare(t *testing.T, what string, got []float32, want []float64, tolerance
 func operations() []operation {
 	ids := []int32{3, 0, 3, 19, 7}
 	starts := []int32{0, 4, 5, 71}
+	tree := Sequences{Starts: []int32{0, 30, 37, 50, 62, 71}, Parents: []int32{-1, 0, 0, 2, -1}}
 	table := kernels.NewRoPE(4, 8, []float64{1, 0.3}, 1)
 	pos := []int32{0, 1, 5, 2, 7}
 	shape := kernels.AttnShape{H: 4, KV: 2, D: 4, Scale: 0.5}
@@ -226,9 +227,29 @@ func operations() []operation {
 		{
 			name: "attention", sizes: []int{71 * 16, 71 * 8, 71 * 8},
 			run: func(t *Tape, leaf func(i, r, c int) *Tensor, _, _ [][]float32) []*Tensor {
-				return []*Tensor{t.Attention(leaf(0, 71, 16), leaf(1, 71, 8), leaf(2, 71, 8), starts, shape)}
+				return []*Tensor{t.Attention(leaf(0, 71, 16), leaf(1, 71, 8), leaf(2, 71, 8), Sequences{Starts: starts}, shape)}
 			},
 			formula: func(in [][]float64) []float64 { return attention(in[0], in[1], in[2], starts, shape) },
+		},
+		{
+			// A beginning of 30, two that continue it, one that continues the second of those, and one by itself.
+			name: "attention with shared beginnings", sizes: []int{71 * 16, 71 * 8, 71 * 8},
+			run: func(t *Tape, leaf func(i, r, c int) *Tensor, _, _ [][]float32) []*Tensor {
+				return []*Tensor{t.Attention(leaf(0, 71, 16), leaf(1, 71, 8), leaf(2, 71, 8), tree, shape)}
+			},
+			formula: func(in [][]float64) (y []float64) {
+				for _, chain := range [][]int32{{0, 30}, {0, 30, 30, 37}, {0, 30, 37, 50}, {0, 30, 37, 50, 50, 62}, {62, 71}} {
+					var x [3][]float64
+					for i := 0; i < len(chain); i += 2 {
+						for k, c := range [3]int32{16, 8, 8} {
+							x[k] = append(x[k], in[k][chain[i]*c:chain[i+1]*c]...)
+						}
+					}
+					out := attention(x[0], x[1], x[2], []int32{0, int32(len(x[0]) / 16)}, shape)
+					y = append(y, out[len(out)-int(chain[len(chain)-1]-chain[len(chain)-2])*16:]...)
+				}
+				return y
+			},
 		},
 		{
 			// x + f(x) + ..., so that gradients are shared and added to.
