@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 
 	"github.com/klauspost/compress/zstd"
@@ -94,36 +93,30 @@ func appendRollouts(s *run.Stage, tr *Trajectories, update int, text func(prompt
 
 // dumpStep writes what a skipped minibatch was made of, to be looked at.
 func dumpStep(s *run.Stage, st *step, update int, seed uint64, text func(prompt, response []int32) string) error {
-	name := fmt.Sprintf("nonfinite/update-%06d-epoch-%02d-minibatch-%02d.json", update, st.epoch, st.minibatch)
-	return s.WriteFile(name, func(w io.Writer) error {
-		dump := struct {
-			Update     int      `json:"update"`
-			Epoch      int      `json:"epoch"`
-			Minibatch  int      `json:"minibatch"`
-			Seed       uint64   `json:"seed"`
-			PolicyLoss number   `json:"policy_loss"`
-			ValueLoss  number   `json:"value_loss"`
-			PolicyNorm number   `json:"policy_grad_norm"`
-			CriticNorm number   `json:"critic_grad_norm"`
-			Responses  []record `json:"responses"`
-		}{
-			update, st.epoch, st.minibatch, seed, number(st.stats.policyLoss), number(st.stats.valueLoss),
-			number(st.stats.policyNorm), number(st.stats.criticNorm), nil,
+	dump := struct {
+		Update     int      `json:"update"`
+		Epoch      int      `json:"epoch"`
+		Minibatch  int      `json:"minibatch"`
+		Seed       uint64   `json:"seed"`
+		PolicyLoss number   `json:"policy_loss"`
+		ValueLoss  number   `json:"value_loss"`
+		PolicyNorm number   `json:"policy_grad_norm"`
+		CriticNorm number   `json:"critic_grad_norm"`
+		Responses  []record `json:"responses"`
+	}{
+		update, st.epoch, st.minibatch, seed, number(st.stats.policyLoss), number(st.stats.valueLoss),
+		number(st.stats.policyNorm), number(st.stats.criticNorm), nil,
+	}
+	at := 0
+	for _, i := range st.which {
+		r := st.tr.line(i, update, text)
+		n := len(r.IDs)
+		if st.stats.trainedPolicy {
+			r.PolicyLogps = numbers(st.policyLogp[at : at+n])
 		}
-		at := 0
-		for _, i := range st.which {
-			r := st.tr.line(i, update, text)
-			n := len(r.IDs)
-			if st.stats.trainedPolicy {
-				r.PolicyLogps = numbers(st.policyLogp[at : at+n])
-			}
-			r.PolicyValues = numbers(st.values[at : at+n])
-			at += n
-			dump.Responses = append(dump.Responses, r)
-		}
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", " ")
-		return enc.Encode(dump)
-	})
+		r.PolicyValues = numbers(st.values[at : at+n])
+		at += n
+		dump.Responses = append(dump.Responses, r)
+	}
+	return s.Dump(fmt.Sprintf("update-%06d-epoch-%02d-minibatch-%02d.json", update, st.epoch, st.minibatch), dump)
 }

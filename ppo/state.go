@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 
 	"plumb/internal/run"
 )
@@ -85,11 +83,7 @@ const stateFile = "ppo.json"
 
 // save writes the folder of a checkpoint: ppo.json, and each model's parameters and moments.
 func (l *learner) save(dir string, st *state) error {
-	text, err := json.MarshalIndent(st, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, stateFile), append(text, '\n'), 0o644); err != nil {
+	if err := run.WriteState(dir, stateFile, st); err != nil {
 		return err
 	}
 	for _, m := range l.models() {
@@ -102,14 +96,9 @@ func (l *learner) save(dir string, st *state) error {
 
 // load restores what save wrote, in place. Another base, tokenizer or template than the manifest's is refused.
 func (l *learner) load(dir string, manifest run.Manifest) (*state, error) {
-	path := filepath.Join(dir, stateFile)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
 	st := &state{}
-	if err := json.Unmarshal(text, st); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+	if err := run.ReadState(dir, stateFile, st); err != nil {
+		return nil, err
 	}
 	if st.Base != manifest.Base.SHA256 || st.Tokenizer != manifest.Tokenizer.SHA256 || st.Template != manifest.Template.SHA256 {
 		return nil, fmt.Errorf("resume from %s: it was made with another base, tokenizer or chat template", dir)

@@ -2,13 +2,9 @@ package reward
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
-	"path/filepath"
 
 	"plumb/internal/dataset"
 	"plumb/internal/kernels"
@@ -181,16 +177,8 @@ func (t *trainer) leave(ctx context.Context) error {
 func (t *trainer) skip(k int, pairs []Pair, loss, norm float64) error {
 	t.state.NonFinite++
 	t.state.InRow++
-	name := filepath.Join("nonfinite", fmt.Sprintf("step-%08d.json", k+1))
-	text, err := json.Marshal(map[string]any{"step": k + 1, "loss": fmt.Sprint(loss), "grad_norm": fmt.Sprint(norm), "pairs": pairs})
-	if err != nil {
-		return err
-	}
-	err = t.st.WriteFile(name, func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
-	if err != nil {
+	dump := map[string]any{"step": k + 1, "loss": fmt.Sprint(loss), "grad_norm": fmt.Sprint(norm), "pairs": pairs}
+	if err := t.st.Dump(fmt.Sprintf("step-%08d.json", k+1), dump); err != nil {
 		return err
 	}
 	if t.state.InRow >= maxNonFinite {
@@ -231,11 +219,7 @@ func (t *trainer) log(s stepStats, norm, lr float64, spent kernels.Spent) error 
 const stateFile = "reward.json"
 
 func (t *trainer) save(dir string) error {
-	text, err := json.MarshalIndent(t.state, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, stateFile), append(text, '\n'), 0o644); err != nil {
+	if err := run.WriteState(dir, stateFile, t.state); err != nil {
 		return err
 	}
 	return t.opt.Save(dir, "model", t.in.Adapter.Values)
@@ -246,12 +230,8 @@ func (t *trainer) resume() error {
 	if !ok {
 		return nil
 	}
-	text, err := os.ReadFile(filepath.Join(dir, stateFile))
-	if err != nil {
+	if err := run.ReadState(dir, stateFile, &t.state); err != nil {
 		return err
-	}
-	if err := json.Unmarshal(text, &t.state); err != nil {
-		return fmt.Errorf("read %s: %w", filepath.Join(dir, stateFile), err)
 	}
 	return t.opt.Load(dir, "model", t.in.Adapter.Values)
 }

@@ -2,12 +2,9 @@ package sft
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"path/filepath"
 
 	"plumb/internal/kernels"
@@ -188,16 +185,8 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 func (t *trainer) skip(k int, rows []Row, loss, norm float64) error {
 	t.state.NonFinite++
 	t.state.InRow++
-	name := filepath.Join("nonfinite", fmt.Sprintf("step-%08d.json", k+1))
-	text, err := json.Marshal(map[string]any{"step": k + 1, "loss": fmt.Sprint(loss), "grad_norm": fmt.Sprint(norm), "rows": rows})
-	if err != nil {
-		return err
-	}
-	err = t.st.WriteFile(name, func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
-	if err != nil {
+	dump := map[string]any{"step": k + 1, "loss": fmt.Sprint(loss), "grad_norm": fmt.Sprint(norm), "rows": rows}
+	if err := t.st.Dump(fmt.Sprintf("step-%08d.json", k+1), dump); err != nil {
 		return err
 	}
 	if t.state.InRow >= maxNonFinite {
@@ -271,11 +260,7 @@ const stateFile = "sft.json"
 
 // save fills a checkpoint folder.
 func (t *trainer) save(dir string) error {
-	text, err := json.MarshalIndent(t.state, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, stateFile), append(text, '\n'), 0o644); err != nil {
+	if err := run.WriteState(dir, stateFile, t.state); err != nil {
 		return err
 	}
 	if t.state.BestStep > 0 {
@@ -292,12 +277,8 @@ func (t *trainer) resume() error {
 	if !ok {
 		return nil
 	}
-	text, err := os.ReadFile(filepath.Join(dir, stateFile))
-	if err != nil {
+	if err := run.ReadState(dir, stateFile, &t.state); err != nil {
 		return err
-	}
-	if err := json.Unmarshal(text, &t.state); err != nil {
-		return fmt.Errorf("read %s: %w", filepath.Join(dir, stateFile), err)
 	}
 	if t.state.BestStep > 0 {
 		t.best = make([]float32, len(t.in.Adapter.Values))
