@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,8 +27,10 @@ func summary(t *testing.T, s *Store) []string {
 	for _, j := range js {
 		p, _ := marshal(j.Item.Prompt)
 		c, r, _ := j.Pair()
-		line := fmt.Sprintf("%s: %s %q > %q by %s", p, j.Event.Choice, j.Item.Answers[c].String(), j.Item.Answers[r].String(), j.Event.Annotator)
-		if j.Event.Choice != Win {
+		var line string
+		if j.Event.Choice == Win {
+			line = fmt.Sprintf("%s: %s %q > %q by %s", p, j.Event.Choice, j.Item.Answers[c].String(), j.Item.Answers[r].String(), j.Event.Annotator)
+		} else {
 			line = fmt.Sprintf("%s: %s by %s", p, j.Event.Choice, j.Event.Annotator)
 		}
 		if m := j.Margin(); m != 0 {
@@ -78,6 +81,10 @@ func TestImport(t *testing.T) {
 		"llama-factory": {
 			`[{"conversations":[{"from":"human","value":"h"}],"chosen":{"from":"gpt","value":"y"},"rejected":{"from":"gpt","value":"n"}}]`, LlamaFac,
 			[]string{`[{"role":"user","content":"h"}]: win "y" > "n" by llamafactory`},
+		},
+		"kto": {
+			`{"prompt":"p","completion":"good","label":true}` + "\n" + `{"prompt":[{"role":"user","content":"q"}],"completion":[{"role":"assistant","content":"n"}],"label":false}`, KTO,
+			[]string{`"p": good by kto`, `[{"role":"user","content":"q"}]: bad by kto`},
 		},
 		"argilla ranking": {
 			`[{"id":"1","fields":{"prompt":"p","response-1":"a","response-2":"b"},"responses":{"rank":[{"value":[{"value":"response-2","rank":1},{"value":"response-1","rank":2}],"user_id":"u"}]}}]`, Argilla,
@@ -226,18 +233,54 @@ func FuzzImport(f *testing.F) {
 	f.Add([]byte(`{"data":{"prompt":[{"role":"u","content":"c"}],"answer1":"a","answer2":"b"},"annotations":[{"result":[{"type":"rating","value":{"rating":9}}]}]}`))
 	f.Add([]byte(`{"chosen":"\n\nHuman: a\n\nAssistant: b","rejected":"Human: a\n\nAssistant:"}`))
 	f.Add([]byte(`{"instruction":"i","completions":[{"response":"x","overall_score":1},{"response":"y","overall_score":1}]}`))
-	s, err := Open(context.Background(), filepath.Join(f.TempDir(), "l.db"))
+	f.Add([]byte(`{"prompt":"p","completion":"a","label":true}`))
+	f.Add([]byte(`[{"prompt":[{"role":"user","content":"c"}],"completion":[{"role":"assistant","content":"a"}],"label":false}]`))
+	dir, stores := f.TempDir(), 0
+	blank, err := Open(context.Background(), filepath.Join(dir, "blank.db"))
+	if err := errors.Join(err, blank.Close()); err != nil {
+		f.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "blank.db"))
 	if err != nil {
 		f.Fatal(err)
 	}
+	s := blank
+	fresh := func() {
+		s.Close()
+		stores++
+		path := filepath.Join(dir, fmt.Sprint(stores, ".db"))
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			f.Fatal(err)
+		}
+		if s, err = Open(context.Background(), path); err != nil {
+			f.Fatal(err)
+		}
+		s.db.SetMaxOpenConns(1)
+		if _, err := s.db.Exec(`PRAGMA synchronous = OFF`); err != nil {
+			f.Fatal(err)
+		}
+	}
+	fresh()
 	f.Cleanup(func() { s.Close() })
 	f.Fuzz(func(t *testing.T, in []byte) {
+		if n, _, err := s.Count(context.Background()); err != nil {
+			t.Fatal(err)
+		} else if n > 200 { // exports would take ever longer
+			fresh()
+		}
 		// Whatever comes in is taken whole or refused: never a panic, and what was taken can be exported again.
 		if _, err := s.Import(context.Background(), bytes.NewReader(in), "fuzz", ImportOptions{}); err != nil {
 			return
 		}
-		if _, err := s.Export(context.Background(), &bytes.Buffer{}, Argilla); err != nil {
-			t.Fatal(err)
+		for _, format := range []Format{Argilla, KTO} {
+			if _, err := s.Export(context.Background(), &bytes.Buffer{}, format); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, mode := range []Mode{Compare, Rank, Single, Rate} { // what can be taken can be regrouped, or is refused by name
+			if _, err := s.Import(context.Background(), bytes.NewReader(in), "fuzz", ImportOptions{Mode: mode}); err != nil && !strings.Contains(err.Error(), "fuzz") && !strings.Contains(err.Error(), "record") {
+				t.Fatal(err)
+			}
 		}
 	})
 }

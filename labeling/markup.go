@@ -25,7 +25,7 @@ func words(s string) []row {
 		if c == last && c != 0 {
 			out[len(out)-1].to = i + size
 		} else {
-			out = append(out, row{i, i + size})
+			out = append(out, row{from: i, to: i + size})
 		}
 		last = c
 		i += size

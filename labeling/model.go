@@ -246,7 +246,7 @@ func (m *model) judge(d Decision, ratings map[string]int, key string) tea.Cmd {
 		if err != nil {
 			return outcome{err: err}
 		}
-		out := outcome{say: fmt.Sprintf("✓ %s %s", key, describe(e, sides)), tone: done, took: &took}
+		out := outcome{say: strings.TrimSuffix("✓ "+key, " ") + " " + describe(e, sides), tone: done, took: &took}
 		if t.Judged != nil {
 			out.say += " (instead of " + describe(*t.Judged, sides) + ")"
 			out.took = nil
@@ -254,7 +254,7 @@ func (m *model) judge(d Decision, ratings map[string]int, key string) tea.Cmd {
 		if opinion {
 			out.say += modelsSay(t, e)
 		}
-		if !before && e.Kind == Judge {
+		if !before && e.Kind != Repeat {
 			out.delta = 1
 		}
 		out.task, out.err = ss.Next(ctx, t.Item.Seq)
@@ -294,7 +294,7 @@ func (m *model) undo() tea.Cmd {
 			return outcome{task: now, keep: true, say: "nothing left to undo"}
 		}
 		out := outcome{tone: done, undid: e.Kind == Judge || e.Kind == Repeat || e.Kind == Adjudicate}
-		if e.Kind == Judge {
+		if e.Kind == ss.kind() {
 			still, err := ss.decided(ctx, e.Item)
 			if err != nil {
 				return outcome{err: err}
@@ -337,7 +337,7 @@ func (m *model) redo() tea.Cmd {
 		switch e.Kind {
 		case Judge, Repeat, Adjudicate:
 			out.took = &e.Elapsed
-			if e.Kind == Judge {
+			if e.Kind == ss.kind() {
 				if out.delta, err = ss.newlyDecided(ctx, *e); err != nil {
 					return outcome{err: err}
 				}

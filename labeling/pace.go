@@ -16,20 +16,25 @@ const (
 
 // Progress is how far the work is and how fast one person does it.
 type Progress struct {
-	Items   int             // comparisons in the store
-	Decided int             // of them decided by anyone
+	Items   int             // in the store; for a reviewer, those that people disagree on
+	Decided int             // of them decided by anyone; for a reviewer, adjudicated
 	Recent  []time.Duration // how long this person's last judgements took, oldest first, at most paceWindow
 }
 
-// Progress counts the store and reads this person's pace.
+// Progress counts the store, or a reviewer's disagreements, and reads this person's pace.
 func (ss *Session) Progress(ctx context.Context) (Progress, error) {
 	var p Progress
 	var err error
-	if p.Items, p.Decided, err = ss.s.Count(ctx); err != nil {
+	if ss.review {
+		p.Items, p.Decided, err = ss.countDisputes(ctx)
+	} else {
+		p.Items, p.Decided, err = ss.s.Count(ctx)
+	}
+	if err != nil {
 		return p, fmt.Errorf("count %s: %w", ss.s.path, err)
 	}
 	rows, err := ss.s.db.QueryContext(ctx, `SELECT e.ms FROM actions a JOIN events e ON e.id = a.event
-		WHERE a.annotator = ? AND a.kind = 'judge' AND a.undone = 0 ORDER BY a.at DESC LIMIT ?`, ss.annotator, paceWindow)
+		WHERE a.annotator = ? AND a.kind IN ('judge', 'repeat', 'adjudicate') AND a.undone = 0 ORDER BY a.at DESC LIMIT ?`, ss.annotator, paceWindow)
 	if err != nil {
 		return p, fmt.Errorf("read the pace of %s: %w", ss.annotator, err)
 	}
@@ -44,8 +49,11 @@ func (ss *Session) Progress(ctx context.Context) (Progress, error) {
 	return p, rows.Err()
 }
 
-// decided says whether anyone's judgement of an item is in force.
+// decided says whether anyone's judgement of an item is in force; for a reviewer, whether it is adjudicated.
 func (ss *Session) decided(ctx context.Context, item int64) (bool, error) {
+	if ss.review {
+		return ss.s.ruled(ctx, item)
+	}
 	var yes bool
 	err := ss.s.db.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM undecided WHERE item = ?)`, item).Scan(&yes)
 	return yes, err
@@ -126,7 +134,7 @@ func say(d time.Duration) string {
 // newlyDecided is 1 when a judgement just put in force is the only one of its item.
 func (ss *Session) newlyDecided(ctx context.Context, e Event) (int, error) {
 	var n int
-	err := ss.s.db.QueryRowContext(ctx, `SELECT count(*) FROM actions WHERE item = ? AND kind = 'judge' AND undone = 0`, e.Item).Scan(&n)
+	err := ss.s.db.QueryRowContext(ctx, `SELECT count(*) FROM actions WHERE item = ? AND kind = ? AND undone = 0`, e.Item, e.Kind).Scan(&n)
 	if err != nil || n != 1 {
 		return 0, err
 	}

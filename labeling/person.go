@@ -147,10 +147,14 @@ func longestRun(xs []bool) int {
 
 // runChance is the probability that n fair coins show a run of `run` equal sides or more. Whether a coin shows the side of
 // the one before is a fair coin itself, so it is the probability of run-1 successes in a row among n-1; at is the
-// probability of being at so many successes in a row without having had that many.
+// probability of being at so many successes in a row without having had that many. For runs beyond a hundred it is the
+// expected number of such runs' beginnings, which bounds it from above and is below 10⁻²⁰ for any number of labels.
 func runChance(n, run int) float64 {
 	if n == 0 || run <= 1 {
 		return 1
+	}
+	if run > 100 {
+		return math.Ldexp(float64(n-run+2), -run)
 	}
 	at := make([]float64, run-1)
 	at[0] = 1

@@ -74,7 +74,11 @@ func (p *plain) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.out, "%d of %d items judged. Type a key and Enter; ? lists the keys.\n", prog.Decided, prog.goal(p.opt.Goal))
+	what := "items judged"
+	if p.opt.Review {
+		what = "disagreements adjudicated"
+	}
+	fmt.Fprintf(p.out, "%d of %d %s. Type a key and Enter; ? lists the keys.\n", prog.Decided, prog.goal(p.opt.Goal), what)
 	task, err := p.ss.Resume(ctx)
 	if err != nil {
 		return err
@@ -83,6 +87,8 @@ func (p *plain) run(ctx context.Context) error {
 	at := p.ss.now()
 	for {
 		switch {
+		case task == nil && p.opt.Review:
+			fmt.Fprintln(p.out, "\nNothing is left to adjudicate.")
 		case task == nil:
 			fmt.Fprintln(p.out, "\nNothing is left to judge.")
 		case task.Item.Seq != shown:
@@ -121,7 +127,7 @@ func (p *plain) show(t *Task) {
 	for _, o := range t.Opinions {
 		e := o.Event
 		e.Shown = t.Shown
-		fmt.Fprintf(p.out, "%s says: %s. %s\n", visible(o.Annotator), describe(e, plainSides(t)), visible(o.Note))
+		fmt.Fprintln(p.out, strings.TrimSpace(fmt.Sprintf("%s says: %s. %s", visible(o.Annotator), describe(e, plainSides(t)), visible(o.Note))))
 	}
 	if t.Judged != nil {
 		fmt.Fprintf(p.out, "You chose: %s.\n", describe(*t.Judged, plainSides(t)))

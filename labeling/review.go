@@ -37,7 +37,8 @@ func (s *Store) Disputes(ctx context.Context) ([]int64, error) {
 			}
 		}
 	}
-	err := s.EachJudgement(ctx, func(j Judgement) error {
+	const several = `e.item IN (SELECT item FROM actions WHERE kind = 'judge' AND undone = 0 GROUP BY item HAVING count(DISTINCT annotator) > 1)`
+	err := s.each(ctx, `judgements`, several, nil, func(j Judgement) error {
 		if j.Item.Seq != seq {
 			flush()
 			seq, held = j.Item.Seq, nil
@@ -64,22 +65,49 @@ func differ(e, f Event) bool {
 	return false
 }
 
+// ruled says whether an item is adjudicated.
+func (s *Store) ruled(ctx context.Context, item int64) (yes bool, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM actions WHERE item = ? AND kind = 'adjudicate' AND undone = 0)`, item).Scan(&yes)
+	return yes, err
+}
+
+// findDisputes looks once for what there is to adjudicate.
+func (ss *Session) findDisputes(ctx context.Context) error {
+	if ss.disputes != nil {
+		return nil
+	}
+	seqs, err := ss.s.Disputes(ctx)
+	ss.disputes = append([]int64{}, seqs...)
+	return err
+}
+
+// countDisputes is the number of disagreements, and of those adjudicated.
+func (ss *Session) countDisputes(ctx context.Context) (all, ruled int, err error) {
+	if err := ss.findDisputes(ctx); err != nil {
+		return 0, 0, err
+	}
+	for _, seq := range ss.disputes {
+		yes, err := ss.s.ruled(ctx, seq)
+		if err != nil {
+			return 0, 0, err
+		}
+		ruled += index(yes)
+	}
+	return len(ss.disputes), ruled, nil
+}
+
 // nextDispute is the next item to adjudicate after place `after`.
 func (ss *Session) nextDispute(ctx context.Context, after int64) (*Task, error) {
-	if ss.disputes == nil {
-		seqs, err := ss.s.Disputes(ctx)
-		if err != nil {
-			return nil, err
-		}
-		ss.disputes = append([]int64{}, seqs...)
+	if err := ss.findDisputes(ctx); err != nil {
+		return nil, err
 	}
 	for _, later := range []bool{true, false} {
 		for _, seq := range ss.disputes {
 			if (seq > after) != later {
 				continue
 			}
-			var ruled bool
-			if err := ss.s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM adjudications WHERE item = ?)`, seq).Scan(&ruled); err != nil {
+			ruled, err := ss.s.ruled(ctx, seq)
+			if err != nil {
 				return nil, fmt.Errorf("next disagreement: %w", err)
 			}
 			if !ruled {

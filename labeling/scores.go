@@ -23,6 +23,9 @@ func (s *Store) AddScores(ctx context.Context, model string, list []Scored) (add
 		added = 0
 		for _, sc := range list {
 			it, err := scanItem(tx.row(ctx, `SELECT `+itemColumns+` FROM items i WHERE i.seq = ?`, sc.Item))
+			if errors.Is(err, sql.ErrNoRows) {
+				return fmt.Errorf("the store has no item %d", sc.Item)
+			}
 			if err != nil {
 				return fmt.Errorf("item %d: %w", sc.Item, err)
 			}

@@ -103,10 +103,15 @@ func (ss *Session) order(hash string, answers int, again bool) []int {
 
 // judging is the kind of event that a choice on t is.
 func (ss *Session) judging(t *Task) Kind {
-	switch {
-	case t.Again:
+	if t.Again {
 		return Repeat
-	case ss.review:
+	}
+	return ss.kind()
+}
+
+// kind is the kind of event that decides an item in this session.
+func (ss *Session) kind() Kind {
+	if ss.review {
 		return Adjudicate
 	}
 	return Judge

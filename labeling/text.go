@@ -71,8 +71,8 @@ type span struct {
 	look     look
 }
 
-// row is one line on the screen: the bytes [from,to) of the text.
-type row struct{ from, to int }
+// row is one line on the screen: the bytes [from,to) of the text, after some cells of space.
+type row struct{ from, to, indent int }
 
 // cluster takes one grapheme cluster off the front of s: its length in bytes and its width in cells at column col.
 func cluster(s string, col int) (size, width int) {
@@ -107,7 +107,11 @@ func wrap(s string, width int) []row {
 }
 
 func wrapLine(rows []row, s string, start, end, width int) []row {
-	from, col := start, 0
+	mark, hang := listMark(s[start:end])
+	if hang > width/3 {
+		mark, hang = 0, 0
+	}
+	from, col, indent := start, 0, 0
 	brk := -1 // where the row may be broken
 	for i := start; i < end; {
 		size, w := cluster(s[i:end], col)
@@ -117,11 +121,11 @@ func wrapLine(rows []row, s string, start, end, width int) []row {
 		}
 		if col+w > width && !space && i > from {
 			cut := brk
-			if cut <= from {
+			if cut <= max(from, start+mark) {
 				cut = i
 			}
-			rows = append(rows, row{from, cut})
-			from, brk, col = cut, -1, 0
+			rows = append(rows, row{from, cut, indent})
+			from, brk, col, indent = cut, -1, hang, hang
 			i = cut
 			continue
 		}
@@ -131,7 +135,24 @@ func wrapLine(rows []row, s string, start, end, width int) []row {
 			brk = i
 		}
 	}
-	return append(rows, row{from, end})
+	return append(rows, row{from, end, indent})
+}
+
+// listMark is the mark that a line of a list or a quotation begins with, spaces included: its bytes and its cells. Where
+// the line goes on in further rows, these are indented by as much.
+func listMark(line string) (size, width int) {
+	text := strings.TrimLeft(line, " ")
+	lead := len(line) - len(text)
+	for _, mark := range []string{"• ", "☐ ", "☑ ", "▏ ", "- ", "* "} {
+		if strings.HasPrefix(text, mark) {
+			return lead + len(mark), lead + 2
+		}
+	}
+	digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
+	if digits > 0 && digits < 4 && (strings.HasPrefix(text[digits:], ". ") || strings.HasPrefix(text[digits:], ") ")) {
+		return lead + digits + 2, lead + digits + 2
+	}
+	return 0, 0
 }
 
 // paint draws a row: tabs become spaces, spans their styles, and the result is padded to width cells when pad is set.
@@ -152,7 +173,8 @@ func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) stri
 	for r.to > r.from && s[r.to-1] == ' ' {
 		r.to-- // spaces at a break hang over and would only be underlined
 	}
-	col, high := 0, false // high: the last byte drawn was not ASCII
+	run.WriteString(strings.Repeat(" ", min(r.indent, width)))
+	col, high := r.indent, false // high: the last byte drawn was not ASCII
 	for i := r.from; i < r.to; {
 		size, w := cluster(s[i:r.to], col)
 		if col+w > width {

@@ -31,12 +31,19 @@ type bench struct {
 
 func newBench(t *testing.T, s *Store, w, h int) *bench {
 	t.Helper()
+	return newBenchFor(t, s, w, h, SessionConfig{Annotator: "ann", Seed: 7})
+}
+
+// newBenchFor is a bench whose session asks what c says.
+func newBenchFor(t *testing.T, s *Store, w, h int, c SessionConfig) *bench {
+	t.Helper()
 	b := &bench{t: t, at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	opt := Options{
-		Annotator: "ann", Seed: 7, Width: w, Height: h, Environ: []string{"TERM=xterm"}, Tags: []string{"rude", "wrong", "too long"},
+		Annotator: c.Annotator, Seed: c.Seed, Review: c.Review, Width: w, Height: h, Environ: []string{"TERM=xterm"}, Tags: []string{"rude", "wrong", "too long"},
 		Guidelines: "# How to judge\n\nTake the answer a **careful** person would rather get.",
 	}
-	ss, err := s.NewSession(SessionConfig{Annotator: "ann", Seed: 7, Now: func() time.Time { return b.at }})
+	c.Now = func() time.Time { return b.at }
+	ss, err := s.NewSession(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,6 +260,12 @@ func TestWrap(t *testing.T) {
 			}
 			// Nothing but spaces hangs over the edge.
 			shown := strings.TrimRight(ansi.Strip(line), " ")
+			if shown != "" {
+				if lead := strings.Repeat(" ", r.indent); !strings.HasPrefix(shown, lead) {
+					t.Fatalf("row %q is not indented by %d", shown, r.indent)
+				}
+				shown = shown[r.indent:]
+			}
 			if want := strings.TrimRight(s[r.from:r.to], " \t"); !strings.Contains(want, "\t") && shown != want {
 				t.Fatalf("row shows %q of %q", shown, want)
 			}
@@ -272,7 +285,11 @@ func TestWrapBreaksWhereReadersExpect(t *testing.T) {
 		{"one two three", 7, "one two|three"},
 		{"one two", 3, "one|two"},
 		{"well-known fact", 6, "well-|known|fact"},
-		{"a -b", 3, "a|-b"}, // a hyphen that begins a word is no place to break
+		{"- one two three", 9, "- one two|  three"}, // a list goes on under its text
+		{"12. one two", 12, "12. one two"},
+		{"12. one two six", 13, "12. one two|    six"},
+		{"• onetwothree", 9, "• onetwot|  hree"}, // not broken behind the mark
+		{"a -b", 3, "a|-b"},                      // a hyphen that begins a word is no place to break
 		{"aaaaaaaaaa", 4, "aaaa|aaaa|aa"},
 		{"ab cd漢字", 6, "ab cd|漢字"},
 		{"漢字漢", 5, "漢字|漢"},
@@ -282,7 +299,7 @@ func TestWrapBreaksWhereReadersExpect(t *testing.T) {
 	} {
 		var got []string
 		for _, r := range wrap(c.text, c.width) {
-			got = append(got, strings.TrimRight(c.text[r.from:r.to], " "))
+			got = append(got, strings.Repeat(" ", r.indent)+strings.TrimRight(c.text[r.from:r.to], " "))
 		}
 		if g := strings.Join(got, "|"); g != c.want {
 			t.Errorf("wrap(%q, %d) = %q, want %q", c.text, c.width, g, c.want)
@@ -394,10 +411,8 @@ func TestAnyKeysOnTheScreen(t *testing.T) {
 		runs++
 		s := scratchStore(t, empty, filepath.Join(dir, fmt.Sprint(runs, ".db")))
 		defer s.Close()
-		for i := 1; i <= 3; i++ {
-			if _, err := s.AddItems(context.Background(), []Item{pair(i)}); err != nil {
-				t.Fatal(err)
-			}
+		if _, err := s.AddItems(context.Background(), append(modeItems()[:3], pair(1), pair(2))); err != nil {
+			t.Fatal(err)
 		}
 		b := &bench{t: t, at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 		ss, err := s.NewSession(SessionConfig{Annotator: "ann", Now: func() time.Time { b.at = b.at.Add(time.Second); return b.at }})
@@ -408,7 +423,7 @@ func TestAnyKeysOnTheScreen(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.send(b.m.Init()())
-		keys := rapid.SliceOfN(rapid.SampledFrom(strings.Fields("1 2 4 5 8 = b x s u u u r r left right c t / d w v z i g ? tab down pgdown end esc enter backspace ö 安")), 1, 30).Draw(t, "keys")
+		keys := rapid.SliceOfN(rapid.SampledFrom(strings.Fields("1 2 3 4 4 5 8 = b x + - s u u u r r left right c t / n d w v z f y i g m e ? tab p down pgdown end esc enter enter backspace ö 安")), 1, 30).Draw(t, "keys")
 		for i := 0; i < len(keys); {
 			// Several keys arrive before the command of the first is done.
 			n := min(rapid.IntRange(1, 4).Draw(t, "burst"), len(keys)-i)
@@ -440,10 +455,13 @@ func TestAnyKeysOnTheScreen(t *testing.T) {
 			if judged != (task.Judged != nil) || judged && e.Ref != task.Judged.Ref {
 				t.Fatalf("the screen says %v, the log %v", task.Judged, e)
 			}
+			if d, ok := st.Drafts[Place{"ann", task.Item.Seq}]; (ok && (!judged || e.before(d))) != (task.Draft != nil) || task.Draft != nil && task.Draft.Ref != d.Ref {
+				t.Fatalf("the screen says draft %v, the log %v", task.Draft, d)
+			}
 			if st.Notes[Place{"ann", task.Item.Seq}].Data.Note != task.Note {
 				t.Fatalf("the screen says note %q", task.Note)
 			}
 		}
-		checkFold(t, s, "ann", 3)
+		checkFold(t, s, "ann", 5)
 	})
 }

@@ -106,6 +106,9 @@ func (m *model) headerLine() string {
 	goal := m.progress.goal(m.opt.Goal)
 	done := m.progress.Decided
 	count := fmt.Sprintf("%d of %d", done, goal)
+	if m.opt.Review {
+		count += " adjudicated"
+	}
 	if goal < m.progress.Items {
 		count += fmt.Sprintf(" (%d in the store)", m.progress.Items)
 	}
@@ -164,6 +167,8 @@ func (m *model) emptyLines() []string {
 	case m.busy && m.progress.Items == 0:
 	case m.tone == alarm:
 		text = ""
+	case m.progress.Items == 0 && m.opt.Review:
+		text = "People agree on all items that more than one of them has judged."
 	case m.progress.Items == 0:
 		text = "The store has no items yet.\n\nplumb pairs fills it with answers sampled from a model,\nplumb label import with comparisons from a file."
 	case m.opt.Review:
