@@ -79,7 +79,8 @@ adapter folder, a model folder, a GGUF file) and --out: the same into a new fold
 What was written is opened again: its weights must be those that were to be written,
 and its logits (a reward model's scores) are compared with the model's own; the
 largest difference is printed. A reward model's gain is folded into score.weight, its
-bias is kept in plumb.json and printed. Beside an adapter on an embedded or GGUF base
+bias is kept in plumb.json and printed. A base that was held in few bits (quantize) is
+dequantised in the merge, and the perplexity before and after it is printed too. Beside an adapter on an embedded or GGUF base
 lies the base, in base/, for programs that read neither.`,
 		Example: "  plumb export recipe.yaml\n  plumb export runs/imdb/ppo --out imdb-merged\n  plumb export runs/imdb/ppo --out imdb-adapter --format peft",
 		Args:    args("one RECIPE or MODEL", 1, 1),
@@ -160,9 +161,12 @@ type exported struct {
 	What      string  `json:"what,omitempty"`
 	Apart     float64 `json:"max_abs_diff"`
 	Magnitude float64 `json:"max_abs"`
-	Base      string  `json:"base,omitempty"` // that the adapter names
-	Gain      float64 `json:"gain,omitempty"` // of a reward model, folded into score.weight
-	Bias      float64 `json:"bias,omitempty"` // of a reward model, kept in plumb.json
+	// Perplexity on tales, of the model on its base in few bits and of what was written; 0 for other bases.
+	Before float64 `json:"perplexity_before,omitempty"`
+	After  float64 `json:"perplexity_after,omitempty"`
+	Base   string  `json:"base,omitempty"` // that the adapter names
+	Gain   float64 `json:"gain,omitempty"` // of a reward model, folded into score.weight
+	Bias   float64 `json:"bias,omitempty"` // of a reward model, kept in plumb.json
 }
 
 // export writes each format into the folder that at gives it, and prints what it wrote.
@@ -176,7 +180,7 @@ func (a *app) export(ctx context.Context, l *loaded, c exportConfig, at func(for
 		if format == formatPEFT {
 			err = a.exportPEFT(l, &x)
 		} else {
-			err = a.exportMerged(l, exportTypes[c.DType], int64(c.ShardMiB)<<20, &x)
+			err = a.exportMerged(ctx, l, exportTypes[c.DType], int64(c.ShardMiB)<<20, &x)
 		}
 		if err != nil {
 			return nil, err
@@ -186,12 +190,18 @@ func (a *app) export(ctx context.Context, l *loaded, c exportConfig, at func(for
 		}
 		all = append(all, x)
 		results = append(results, run.KV{Key: "export/" + format + "_max_abs_diff", Value: x.Apart})
+		if x.Before > 0 {
+			results = append(results, run.KV{Key: "export/perplexity_before", Value: x.Before}, run.KV{Key: "export/perplexity_after", Value: x.After})
+		}
 	}
 	if a.json {
 		return results, a.printJSON(all)
 	}
 	for _, x := range all {
 		fmt.Fprintf(a.out, "%s: %s, read back; %s differ by at most %.3g (largest %.3g)\n", x.Path, x.Format, x.What, x.Apart, x.Magnitude)
+		if x.Before > 0 {
+			fmt.Fprintf(a.out, "  the base was held in few bits and is dequantised in the merge; perplexity on tales %.4f before, %.4f after\n", x.Before, x.After)
+		}
 		if x.Base != "" {
 			fmt.Fprintf(a.out, "  on the base %s\n", x.Base)
 		}

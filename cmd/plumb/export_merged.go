@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -16,7 +17,7 @@ import (
 
 // exportMerged writes a Hugging Face folder with the adapter folded in, opens it
 // again and compares.
-func (a *app) exportMerged(l *loaded, as checkpoint.DType, shard int64, x *exported) error {
+func (a *app) exportMerged(ctx context.Context, l *loaded, as checkpoint.DType, shard int64, x *exported) error {
 	folder, err := l.folder(as)
 	if err != nil {
 		return err
@@ -49,7 +50,13 @@ func (a *app) exportMerged(l *loaded, as checkpoint.DType, shard int64, x *expor
 	if x.Apart > limit*x.Magnitude {
 		return fmt.Errorf("%s: %s of the written model differ by up to %g, of %g: more than rounding can do; the folder is not to be used", x.Path, x.What, x.Apart, x.Magnitude)
 	}
-	return nil
+	if !l.Model.FewBits() || l.isReward() || l.Tokenizer == nil {
+		return nil
+	}
+	if x.Before, err = l.perplexity(ctx, l.Model, l.Adapter); err == nil {
+		x.After, err = l.perplexity(ctx, m, nil)
+	}
+	return err
 }
 
 // folder is the model with its adapter, and a reward model's gain, folded in, as
@@ -121,6 +128,10 @@ func (l *loaded) mergedConfig(merged *model.Merged, as checkpoint.DType) ([]byte
 		if err != nil {
 			return nil, err
 		}
+	}
+	cfg, err := checkpoint.DropConfig(cfg, "quantization_config") // of a base in few bits: the merged weights are not
+	if err != nil {
+		return nil, err
 	}
 	return checkpoint.SetConfigDType(cfg, as)
 }
@@ -235,7 +246,7 @@ func (a *app) openModel(dir string) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return model.New(cfg, src, a.pool())
+	return a.newModel(cfg, src, "", "")
 }
 
 // compareAdapter loads the adapter just written, on base, and compares.

@@ -54,6 +54,7 @@ type loaded struct {
 type place struct {
 	base     string // what checkpoint opens
 	adapter  string // PEFT folder on it, or ""
+	quantize string // what the base is held in: nf4, int8, or "" for as stored
 	template string // file with a template that replaces the model's, or ""
 	stageDir string
 	stage    *run.Manifest
@@ -129,7 +130,7 @@ func (a *app) locateStage(ctx context.Context, dir string) (place, error) {
 	if base.adapter != "" {
 		return place{}, fmt.Errorf("stage %s stands on %s, which is itself an adapter", dir, m.Base.Name)
 	}
-	p.base, p.adapter = base.base, filepath.Join(dir, adapterDir)
+	p.base, p.adapter, p.quantize = base.base, filepath.Join(dir, adapterDir), m.Base.Quantize
 	return p, nil
 }
 
@@ -165,9 +166,17 @@ func (a *app) locateAdapter(ctx context.Context, dir string) (place, error) {
 
 // load opens a MODEL argument with its weights; adapter, if not "", is put on it.
 func (a *app) load(ctx context.Context, ref, adapter string) (*loaded, error) {
+	return a.loadAs(ctx, ref, adapter, "")
+}
+
+// loadAs is load of a model whose linear layers are to be held in few bits, if quantize is not "".
+func (a *app) loadAs(ctx context.Context, ref, adapter, quantize string) (*loaded, error) {
 	p, err := a.locate(ctx, ref)
 	if err != nil {
 		return nil, err
+	}
+	if quantize != "" {
+		p.quantize = quantize
 	}
 	if adapter != "" {
 		if p.adapter != "" {
@@ -193,12 +202,14 @@ func (l *loaded) openWeights(a *app, p place) error {
 	if err != nil {
 		return fmt.Errorf("%s: config.json: %w", p.base, err)
 	}
-	if l.Model, err = model.New(cfg, l.Source, a.pool()); err != nil {
-		return fmt.Errorf("%s: %w", p.base, err)
-	}
-	if l.Base.SHA256, err = l.Source.Hash(); err != nil {
+	sum, err := l.Source.Hash()
+	if err != nil {
 		return err
 	}
+	if l.Model, err = a.newModel(cfg, l.Source, sum, p.quantize); err != nil {
+		return fmt.Errorf("%s: %w", p.base, err)
+	}
+	l.Base.SHA256, l.Base.Quantize = quantisedSum(sum, p.quantize), p.quantize
 	if p.stage != nil && p.adapter != "" && p.stage.Base.SHA256 != l.Base.SHA256 {
 		return fmt.Errorf("stage %s was trained on %s with sha256 %.12s; what lies there now has %.12s", p.stageDir, p.stage.Base.Name, p.stage.Base.SHA256, l.Base.SHA256)
 	}

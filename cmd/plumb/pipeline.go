@@ -226,7 +226,7 @@ func (p *pipeline) needBase(ctx context.Context) (*loaded, error) {
 	if p.recipe.SHA256 != "" && !strings.Contains(ref, "#") {
 		ref += "#sha256=" + p.recipe.SHA256
 	}
-	l, err := p.load(ctx, ref, "")
+	l, err := p.loadAs(ctx, ref, "", p.recipe.Quantize)
 	if err != nil {
 		return nil, fmt.Errorf("base: %w", err)
 	}

@@ -37,6 +37,9 @@ type recipe struct {
 	Base string
 	// SHA256 of the base, where it comes by https.
 	SHA256 string `yaml:"sha256"`
+	// Quantize holds the linear layers of the base's blocks in few bits: nf4 (4 bits, blocks of 64, scales in 8 bits: QLoRA) or
+	// int8 (blocks of 64). Embeddings, norms and heads stay as they are. Default: as the base stores them.
+	Quantize string
 	// Template is a file with the chat template to use instead of the base's own.
 	Template string
 	// Seed of every draw. The same seed gives the same bytes. Default 1.
@@ -75,6 +78,9 @@ func (r *recipe) Validate() error {
 	}
 	if r.Base == "" {
 		errs = append(errs, errors.New("base: name the model to start from: a folder, a GGUF file, embedded:NAME, a hub name or an https address"))
+	}
+	if err := r.checkQuantize(); err != nil {
+		errs = append(errs, err)
 	}
 	if r.Name != "" {
 		if err := run.CheckName(r.Name); err != nil {

@@ -121,7 +121,7 @@ func (p *pipeline) onBase(ctx context.Context, ref string) (*loaded, error) {
 		return l, err
 	}
 	if at.stage != nil && at.stage.Base.SHA256 != base.Base.SHA256 {
-		return nil, fmt.Errorf("%s stands on %s (%.12s), the recipe on %s (%.12s)", ref, at.stage.Base.Name, at.stage.Base.SHA256, base.Base.Name, base.Base.SHA256)
+		return nil, fmt.Errorf("%s stands on %s, the recipe on %s", ref, at.stage.Base, base.Base)
 	}
 	l := *base
 	l.Ref, l.Stage, l.StageDir = p.refName(ref), at.stage, at.stageDir

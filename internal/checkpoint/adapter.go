@@ -81,7 +81,7 @@ func WriteAdapter(dir string, configJSON []byte, tensors []NamedTensor) error {
 	sorted := slices.SortedFunc(slices.Values(tensors), func(x, y NamedTensor) int { return strings.Compare(x.Name, y.Name) })
 	entries := make([]Entry, len(sorted))
 	for i, t := range sorted {
-		entries[i] = Entry{t.Name, F32, t.Shape, func() ([]float32, error) { return t.Data, nil }}
+		entries[i] = Entry{Name: t.Name, DType: F32, Shape: t.Shape, Float32: func() ([]float32, error) { return t.Data, nil }}
 	}
 	if err := WriteSafetensors(filepath.Join(dir, adapterWeightsFile), entries, map[string]string{"format": "pt"}); err != nil {
 		return err

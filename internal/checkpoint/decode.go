@@ -12,6 +12,15 @@ const decodeChunk = 1 << 18
 
 // float32s reads the tensor's values in row-major order.
 func (t *stored) float32s() ([]float32, error) {
+	if t.few != nil {
+		f, err := t.few.read()
+		if err != nil {
+			return nil, t.naming(err)
+		}
+		v := make([]float32, t.count)
+		f.float32s(v)
+		return v, nil
+	}
 	if err := t.readable(); err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ func (s *Source) Entry(name string, d DType) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	return Entry{name, d, slices.Clone(t.shape), func() ([]float32, error) { return s.Float32(name) }}, nil
+	return Entry{Name: name, DType: d, Shape: slices.Clone(t.shape), Float32: func() ([]float32, error) { return s.Float32(name) }}, nil
 }
 
 // SideFiles returns the tokenizer, template and generation files that lie beside the weights of a Hugging Face folder,
@@ -90,6 +90,14 @@ func SetConfig(config []byte, key string, value any) ([]byte, error) {
 	if err := encodeJSON(&v, value); err != nil {
 		return nil, fmt.Errorf("config.json: %s: %w", key, err)
 	}
+	return editConfig(config, key, v.Bytes())
+}
+
+// DropConfig returns config without key.
+func DropConfig(config []byte, key string) ([]byte, error) { return editConfig(config, key, nil) }
+
+// editConfig puts value in the place of key's, or takes key out if it is nil.
+func editConfig(config []byte, key string, value []byte) ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteByte('{')
 	found := false
@@ -110,12 +118,15 @@ func SetConfig(config []byte, key string, value any) ([]byte, error) {
 			return jsonError(err)
 		}
 		if name == key {
-			found, raw = true, v.Bytes()
+			found, raw = true, value
+		}
+		if raw == nil {
+			return nil
 		}
 		return member(name, raw)
 	})
-	if err == nil && !found {
-		err = member(key, v.Bytes())
+	if err == nil && !found && value != nil {
+		err = member(key, value)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)

@@ -28,9 +28,13 @@ const hashChunk = 16 << 20
 //
 // so it does not depend on how the weights are spread over files, and the runs are hashed on all cores.
 func (s *Source) Hash() (string, error) {
-	order := make([]*stored, len(s.tensors))
-	for i := range s.tensors {
-		order[i] = &s.tensors[i]
+	tensors := s.tensors
+	if s.asStored != nil {
+		tensors = s.asStored
+	}
+	order := make([]*stored, len(tensors))
+	for i := range tensors {
+		order[i] = &tensors[i]
 	}
 	slices.SortFunc(order, func(a, b *stored) int { return strings.Compare(a.name, b.name) })
 	sums, err := hashRuns(order)

@@ -24,7 +24,8 @@ type stored struct {
 	file  *file
 	off   int64 // of the first byte in the file
 	bytes int64
-	heads int // GGUF llama only: rows are in rotary-pair order, this many heads; 0 elsewhere
+	few   *parts // of a matrix in few bits, else nil
+	heads int    // GGUF llama only: rows are in rotary-pair order, this many heads; 0 elsewhere
 }
 
 // readSafetensors checks the header of an open file and returns its tensors in the order of their data, and its

@@ -34,6 +34,8 @@ type Source struct {
 	tensors []stored
 	byName  map[string]int
 	files   []*file
+
+	asStored []stored // where matrices in few bits were put together: the tensors as the file has them, for Hash
 }
 
 // Open opens a model: a folder with config.json and model.safetensors (or model.safetensors.index.json), one
@@ -123,6 +125,9 @@ func openFolder(fsys fs.FS, dir, display, name string) (_ *Source, err error) {
 		}
 	}
 	if err := s.readSides(fsys, dir); err != nil {
+		return nil, err
+	}
+	if err := s.foldFewBits(); err != nil {
 		return nil, err
 	}
 	s.index()

@@ -16,11 +16,13 @@ import (
 // Entry is one tensor to be written.
 type Entry struct {
 	Name  string
-	DType DType // F32, F16 or BF16
+	DType DType // F32, F16 or BF16; U8 with Bytes
 	Shape []int
 	// Float32 returns the values, row-major. It is called once, when the tensor's turn comes, so that a model larger
 	// than memory can be written. Values are rounded to DType, to the nearest, ties to even.
 	Float32 func() ([]float32, error)
+	// Bytes returns the elements of a U8 tensor, called like Float32.
+	Bytes func() []byte
 }
 
 // count returns the number of elements.
@@ -35,6 +37,10 @@ func (e *Entry) count() (int, error) {
 	}
 	switch e.DType {
 	case F32, F16, BF16:
+	case U8:
+		if e.Bytes == nil {
+			return 0, fmt.Errorf("tensor %q: U8 without Bytes", e.Name)
+		}
 	default:
 		return 0, fmt.Errorf("tensor %q: %q is not written, only F32, F16 and BF16 are", e.Name, e.DType)
 	}
@@ -137,6 +143,14 @@ func encodeJSON(b *bytes.Buffer, v any) error {
 
 // writeValues writes one tensor, rounded to its type. A finite value that its type cannot hold is an error.
 func writeValues(w io.Writer, e *Entry) error {
+	if e.DType == U8 {
+		b := e.Bytes()
+		if n, _ := e.count(); len(b) != n {
+			return fmt.Errorf("%d bytes for shape %v", len(b), e.Shape)
+		}
+		_, err := w.Write(b)
+		return err
+	}
 	v, err := e.Float32()
 	if err != nil {
 		return err

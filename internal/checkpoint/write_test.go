@@ -57,7 +57,7 @@ func TestWriteBytes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.safetensors")
 	values := func(v ...float32) func() ([]float32, error) { return func() ([]float32, error) { return v, nil } }
 	err := WriteSafetensors(path, []Entry{
-		{"b<", F32, []int{1, 2}, values(1, -2)}, {"a", BF16, nil, values(1.00390625)}, {"c", F16, []int{0, 3}, values()},
+		{"b<", F32, []int{1, 2}, values(1, -2), nil}, {"a", BF16, nil, values(1.00390625), nil}, {"c", F16, []int{0, 3}, values(), nil},
 	}, map[string]string{"z": "1", "format": "pt"})
 	if err != nil {
 		t.Fatal(err)
@@ -83,13 +83,13 @@ func TestWriteRefuses(t *testing.T) {
 		entries []Entry
 		want    string
 	}{
-		"twice":    {[]Entry{{"a", F32, []int{1}, ones}, {"a", F32, []int{1}, ones}}, "used twice"},
-		"length":   {[]Entry{{"a", F32, []int{2}, ones}}, `tensor "a": 1 values for shape [2]`},
-		"dtype":    {[]Entry{{"a", I64, []int{1}, ones}}, "I64"},
-		"negative": {[]Entry{{"a", F32, []int{-1}, ones}}, "out of range"},
-		"overflow": {[]Entry{{"a", F16, []int{1}, func() ([]float32, error) { return []float32{70000}, nil }}}, "beyond the range of F16"},
-		"bf16":     {[]Entry{{"a", BF16, []int{1}, func() ([]float32, error) { return []float32{math.MaxFloat32}, nil }}}, "beyond the range of BF16"},
-		"failing":  {[]Entry{{"a", F32, []int{1}, func() ([]float32, error) { return nil, errors.New("disk on fire") }}}, `tensor "a": disk on fire`},
+		"twice":    {[]Entry{{"a", F32, []int{1}, ones, nil}, {"a", F32, []int{1}, ones, nil}}, "used twice"},
+		"length":   {[]Entry{{"a", F32, []int{2}, ones, nil}}, `tensor "a": 1 values for shape [2]`},
+		"dtype":    {[]Entry{{"a", I64, []int{1}, ones, nil}}, "I64"},
+		"negative": {[]Entry{{"a", F32, []int{-1}, ones, nil}}, "out of range"},
+		"overflow": {[]Entry{{"a", F16, []int{1}, func() ([]float32, error) { return []float32{70000}, nil }, nil}}, "beyond the range of F16"},
+		"bf16":     {[]Entry{{"a", BF16, []int{1}, func() ([]float32, error) { return []float32{math.MaxFloat32}, nil }, nil}}, "beyond the range of BF16"},
+		"failing":  {[]Entry{{"a", F32, []int{1}, func() ([]float32, error) { return nil, errors.New("disk on fire") }, nil}}, `tensor "a": disk on fire`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

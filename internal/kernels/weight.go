@@ -102,6 +102,14 @@ func (w *Weight) Row(dst []float32, r int) {
 // IsBF16 tells whether the matrix is stored in bfloat16.
 func (w *Weight) IsBF16() bool { return w.bf16 != nil }
 
+// FewBits returns 4 or 8 for a quantised matrix, else 0.
+func (w *Weight) FewBits() int {
+	if w.few == nil {
+		return 0
+	}
+	return w.few.Bits
+}
+
 // Bytes returns the memory the packed matrix takes.
 func (w *Weight) Bytes() int {
 	if w.few != nil {

@@ -56,12 +56,27 @@ func (q *fewBits) at(o, k, in int) float32 {
 	return q.Table[word>>(k%per*q.Bits)&(1<<q.Bits-1)] * q.Scale((o*in+k)/q.Block)
 }
 
-// Quantised returns the matrix in the order of the flattened matrix, codes copied; nil if it is not quantised.
-func (w *Weight) Quantised() *Quantised {
+// Scales returns all of a quantised matrix but its codes; nil if it is not quantised.
+func (w *Weight) Scales() *Quantised {
 	if w.few == nil {
 		return nil
 	}
 	q := w.few.Quantised
+	blocks := (w.Out*w.In + q.Block - 1) / q.Block
+	if q.ScaleCodes == nil {
+		q.Scales = q.Scales[:blocks]
+	} else {
+		q.ScaleCodes, q.Nested = q.ScaleCodes[:blocks], q.Nested[:(blocks+NestedBlock-1)/NestedBlock]
+	}
+	return &q
+}
+
+// Quantised returns the matrix in the order of the flattened matrix, codes copied; nil if it is not quantised.
+func (w *Weight) Quantised() *Quantised {
+	q := w.Scales()
+	if q == nil {
+		return nil
+	}
 	n := w.Out * w.In
 	q.Codes = make([]byte, (n*q.Bits+7)/8)
 	per := w.few.per()
@@ -77,13 +92,7 @@ func (w *Weight) Quantised() *Quantised {
 			}
 		}
 	}
-	blocks := (n + q.Block - 1) / q.Block
-	if q.ScaleCodes == nil {
-		q.Scales = q.Scales[:blocks]
-	} else {
-		q.ScaleCodes, q.Nested = q.ScaleCodes[:blocks], q.Nested[:(blocks+NestedBlock-1)/NestedBlock]
-	}
-	return &q
+	return q
 }
 
 func (q *fewBits) bytes() int {

@@ -100,8 +100,8 @@ func (f *fileConfig) config() (Config, error) {
 		return Config{}, fmt.Errorf("attention_dropout: %v is not supported; set it to 0", f.AttentionDropout)
 	case f.PartialRotary != nil && *f.PartialRotary != 1:
 		return Config{}, fmt.Errorf("partial_rotary_factor: %v is not supported; 1 is", *f.PartialRotary)
-	case len(f.QuantizationConfig) > 0 && string(f.QuantizationConfig) != "null":
-		return Config{}, errors.New("quantization_config: quantised checkpoints are not supported; use the unquantised model")
+	case !readableQuantisation(f.QuantizationConfig):
+		return Config{}, errors.New("quantization_config: of quantised checkpoints only bitsandbytes' 4-bit ones are read; use the unquantised model")
 	case f.RopeInterleaved:
 		return Config{}, errors.New("rope_interleaved: not supported")
 	}
@@ -270,4 +270,16 @@ func (c Config) JSON(dtype string) []byte {
 		panic("model: Config.JSON: " + err.Error())
 	}
 	return append(b, '\n')
+}
+
+// readableQuantisation tells whether a quantization_config is none, or bitsandbytes' in 4 bits.
+func readableQuantisation(raw json.RawMessage) bool {
+	if len(raw) == 0 || string(raw) == "null" {
+		return true
+	}
+	var q struct {
+		Method string `json:"quant_method"`
+		In4    bool   `json:"load_in_4bit"`
+	}
+	return json.Unmarshal(raw, &q) == nil && q.Method == "bitsandbytes" && q.In4
 }

@@ -23,6 +23,13 @@ type Weights interface {
 	BF16(name string) ([]uint16, error)
 }
 
+// FewBitsWeights is a checkpoint that holds matrices in few bits.
+type FewBitsWeights interface {
+	Weights
+	// FewBits returns a matrix as it is to be kept, or nil where it is not quantised.
+	FewBits(name string) (*kernels.Quantised, error)
+}
+
 // Model is a frozen decoder. It never changes and may be used by many goroutines, each with its own tape.
 type Model struct {
 	Config
@@ -137,7 +144,7 @@ func (m *Model) base(i int, dst []float32) {
 }
 
 // New builds a model from a checkpoint. Matrices are packed once and stay in the checkpoint's bfloat16 or float32 (float16
-// becomes float32). A tensor that is missing, left over or of another shape is an error that names it.
+// becomes float32); the linear layers of the blocks in few bits where w is FewBitsWeights and has them so. A tensor that is missing, left over or of another shape is an error that names it.
 func New(c Config, w Weights, pool *kernels.Pool) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -157,6 +164,8 @@ func New(c Config, w Weights, pool *kernels.Pool) (*Model, error) {
 			m.mats[i].W = m.mats[embedModule].W
 			err = l.same("lm_head.weight", m.mats[i].W)
 		case mod.Kind == peft.Head && c.SequenceClassification && !l.has("lm_head.weight"):
+		case mod.Kind == peft.Linear:
+			m.mats[i].W, err = l.linear(mod.Name+".weight", mod.Out, mod.In)
 		default:
 			m.mats[i].W, err = l.matrix(mod.Name+".weight", mod.Out, mod.In)
 		}
@@ -210,6 +219,26 @@ func (l *loader) vector(name string, n int) ([]float32, error) {
 		return nil, err
 	}
 	return l.w.Float32(stored)
+}
+
+// linear is matrix for a layer that may be in few bits.
+func (l *loader) linear(name string, out, in int) (*kernels.Weight, error) {
+	f, ok := l.w.(FewBitsWeights)
+	if !ok {
+		return l.matrix(name, out, in)
+	}
+	stored, _, err := l.expect(name, out, in)
+	if err != nil {
+		return nil, err
+	}
+	q, err := f.FewBits(stored)
+	if err != nil {
+		return nil, err
+	}
+	if q == nil {
+		return l.matrix(name, out, in)
+	}
+	return kernels.PackQuantised(q, out, in), nil
 }
 
 func (l *loader) matrix(name string, out, in int) (*kernels.Weight, error) {
@@ -296,6 +325,23 @@ func NewRandom(c Config, seed uint64, pool *kernels.Pool) (*Model, error) {
 		}
 	}
 	return m, nil
+}
+
+// EachFewBits calls f for every matrix that is held in few bits, with the name of its tensor.
+func (m *Model) EachFewBits(f func(name string, w *kernels.Weight) error) error {
+	for i, mod := range m.modules {
+		if w := m.mats[i].W; w != nil && w.FewBits() > 0 {
+			if err := f(mod.Name+".weight", w); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// FewBits tells whether linear layers are held in few bits.
+func (m *Model) FewBits() bool {
+	return slices.ContainsFunc(m.mats, func(x tensor.Matrix) bool { return x.W != nil && x.W.FewBits() > 0 })
 }
 
 // Bytes is the memory of the weights.

@@ -36,6 +36,16 @@ const (
 type Source struct {
 	Name   string `json:"name,omitempty"` // as the recipe wrote it
 	SHA256 string `json:"sha256"`
+	// Quantize is what a base is held in, nf4 or int8, where that is not what its file holds. SHA256 covers it.
+	Quantize string `json:"quantize,omitempty"`
+}
+
+// String is "NAME (the sum's first digits)", with the quantisation if there is one.
+func (s Source) String() string {
+	if s.Quantize != "" {
+		return fmt.Sprintf("%s in %s (%s)", s.Name, s.Quantize, short(s.SHA256))
+	}
+	return fmt.Sprintf("%s (%s)", s.Name, short(s.SHA256))
 }
 
 // Parent is a stage whose outputs went in.
@@ -164,6 +174,7 @@ func changes(recorded, now Manifest) []string {
 		out = append(out, fmt.Sprintf("seed: %d -> %d", recorded.Seed, now.Seed))
 	}
 	differ("base", recorded.Base.SHA256, now.Base.SHA256)
+	differ("quantize", recorded.Base.Quantize, now.Base.Quantize)
 	differ("tokenizer", recorded.Tokenizer.SHA256, now.Tokenizer.SHA256)
 	differ("template", recorded.Template.SHA256, now.Template.SHA256)
 	if len(recorded.Data) != len(now.Data) {
@@ -287,7 +298,7 @@ func checkParent(m Manifest, stageDir string) (Manifest, error) {
 	var diff []string
 	compare := func(what string, theirs, ours Source) {
 		if theirs.SHA256 != "" && ours.SHA256 != "" && theirs.SHA256 != ours.SHA256 {
-			diff = append(diff, fmt.Sprintf("%s: there %s (%s), here %s (%s)", what, theirs.Name, short(theirs.SHA256), ours.Name, short(ours.SHA256)))
+			diff = append(diff, fmt.Sprintf("%s: there %s, here %s", what, theirs, ours))
 		}
 	}
 	base := p.Base

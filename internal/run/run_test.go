@@ -124,7 +124,7 @@ func TestDoneNeedsEqualInputsAndWholeOutputs(t *testing.T) {
 	d := openRun(t, t.TempDir(), "r")
 	base := func() Manifest {
 		return Manifest{
-			Seed: 1, Base: Source{"b", HashBytes([]byte("b"))}, Data: []Source{{"d.jsonl", HashBytes([]byte("d"))}},
+			Seed: 1, Base: Source{Name: "b", SHA256: HashBytes([]byte("b"))}, Data: []Source{{Name: "d.jsonl", SHA256: HashBytes([]byte("d"))}},
 			Config: json.RawMessage(`{"lr":0.1,"peft":{"r":8}}`),
 		}.WithTemplate("{{x}}")
 	}
@@ -155,7 +155,7 @@ func TestDoneNeedsEqualInputsAndWholeOutputs(t *testing.T) {
 	other.Config = json.RawMessage(`{"peft":{"r":16},"lr":0.1,"epochs":1}`)
 	check("sft", other, "epochs: unset -> 1\npeft.r: 8 -> 16")
 	other = base()
-	other.Data = []Source{{"d.jsonl", HashBytes([]byte("e"))}}
+	other.Data = []Source{{Name: "d.jsonl", SHA256: HashBytes([]byte("e"))}}
 	check("sft", other, "data d.jsonl: 18ac3e7343f0 -> 3f79bb7b435b") // sha256sum of d and e
 
 	// The parent run again with another result: the child is out of date.
@@ -207,9 +207,9 @@ func TestChangedInputsMoveTheOldStageAside(t *testing.T) {
 
 func TestParentMadeOnAnotherTemplateIsRefusedWithADiff(t *testing.T) {
 	d := openRun(t, t.TempDir(), "r")
-	finish(t, d, "sft", "x", Manifest{Base: Source{"base-a", "aa"}, Tokenizer: Source{"t", "tt"}}.WithTemplate("one\ntwo\n"))
+	finish(t, d, "sft", "x", Manifest{Base: Source{Name: "base-a", SHA256: "aa"}, Tokenizer: Source{Name: "t", SHA256: "tt"}}.WithTemplate("one\ntwo\n"))
 	m := Manifest{
-		Base: Source{"base-b", "bb"}, Tokenizer: Source{"t", "tt"},
+		Base: Source{Name: "base-b", SHA256: "bb"}, Tokenizer: Source{Name: "t", SHA256: "tt"},
 		Parents: []Parent{{Role: "policy", Path: "sft"}},
 	}.WithTemplate("one\nthree\n")
 	_, err := d.Stage("reward").Begin(m)
@@ -225,7 +225,7 @@ func TestParentMadeOnAnotherTemplateIsRefusedWithADiff(t *testing.T) {
 	if strings.Contains(err.Error(), "tokenizer") {
 		t.Errorf("the tokenizer, which is the same, is in:\n%v", err)
 	}
-	m.Base, m.templateText, m.Template = Source{"base-a", "aa"}, "", Source{}
+	m.Base, m.templateText, m.Template = Source{Name: "base-a", SHA256: "aa"}, "", Source{}
 	m = m.WithTemplate("one\ntwo\n")
 	b := begin(t, d.Stage("reward"), m)
 	if b.Resumed {

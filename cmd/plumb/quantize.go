@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"plumb/internal/checkpoint"
+	"plumb/internal/kernels"
+	"plumb/internal/model"
+	"plumb/internal/peft"
+	"plumb/internal/run"
+	"plumb/internal/tales"
+	"plumb/internal/tensor"
+)
+
+// quantisations are the values of the recipe's key quantize.
+var quantisations = []string{"nf4", "int8"}
+
+// checkQuantize names what is wrong with a recipe's quantize.
+func (r *recipe) checkQuantize() error {
+	switch {
+	case r.Quantize == "":
+	case !slices.Contains(quantisations, r.Quantize):
+		return fmt.Errorf("quantize: %q, want nf4, int8 or nothing", r.Quantize)
+	case r.SFT != nil && r.SFT.Peft.Method != "lora":
+		return fmt.Errorf("quantize: %s: sft.peft.method %s trains every weight, and weights in few bits cannot be trained; use lora", r.Quantize, r.SFT.Peft.Method)
+	}
+	return nil
+}
+
+// quantisedSum is the identity of a base held in few bits: everything made on it is bound to it as to another model.
+func quantisedSum(sum, kind string) string {
+	if kind == "" {
+		return sum
+	}
+	return run.HashBytes([]byte("plumb quantised base 1\n" + kind + "\n" + sum + "\n"))
+}
+
+// fewBits is a checkpoint as the model takes it: what is stored in few bits as it is, else, where kind says so, linear
+// layers quantised, from the cache if they are there.
+type fewBits struct {
+	*checkpoint.Source
+	kind  string
+	cache *checkpoint.Source // or nil
+	pool  *kernels.Pool
+}
+
+// FewBits implements model.FewBitsWeights.
+func (w fewBits) FewBits(name string) (*kernels.Quantised, error) {
+	own, err := w.Source.FewBits(name)
+	if err != nil || own != nil || w.kind == "" {
+		if own != nil && w.kind != "" {
+			return nil, fmt.Errorf("%s is stored in few bits already: leave quantize out", name)
+		}
+		return (*kernels.Quantised)(own), err
+	}
+	if w.cache != nil {
+		q, err := w.cache.FewBits(name)
+		if err == nil && q == nil {
+			err = fmt.Errorf("%s: %s is missing; delete the file", w.cache.Path, name)
+		}
+		return (*kernels.Quantised)(q), err
+	}
+	v, err := w.Float32(name)
+	if err != nil {
+		return nil, err
+	}
+	if w.kind == "int8" {
+		return w.pool.QuantiseInt8(v), nil
+	}
+	return w.pool.QuantiseNF4(v), nil
+}
+
+// Keys of a cache file's metadata.
+const (
+	cachedBase = "plumb.base"
+	cachedKind = "plumb.quantize"
+)
+
+// newModel builds the model of a source whose sum is given, its linear layers in kind if that is not "". What had to be
+// quantised is kept for the next time: beside the checkpoint, or where that cannot be written in the cache folder.
+func (a *app) newModel(cfg model.Config, src *checkpoint.Source, sum, kind string) (*model.Model, error) {
+	w := fewBits{Source: src, kind: kind, pool: a.pool()}
+	if kind == "" || strings.HasPrefix(src.Path, embeddedPrefix) {
+		return model.New(cfg, w, a.pool())
+	}
+	places := cachePlaces(src.Path, sum, kind)
+	for _, path := range places {
+		cache, err := openCache(path, sum, kind)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			a.warn("%v: quantising anew", err)
+			continue
+		}
+		w.cache = cache
+		m, err := model.New(cfg, w, a.pool())
+		return m, errors.Join(err, cache.Close())
+	}
+	m, err := model.New(cfg, w, a.pool())
+	if err != nil {
+		return nil, err
+	}
+	for i, path := range places {
+		if err = writeCache(path, m, sum, kind); err == nil {
+			a.note("quantised to %s, kept in %s", kind, path)
+			break
+		}
+		if i+1 < len(places) {
+			a.note("%v: keeping the quantised weights in %s instead", err, filepath.Dir(places[i+1]))
+		}
+	}
+	if err != nil {
+		a.warn("the quantised weights are not kept, every start will quantise anew: %v", err)
+	}
+	return m, nil
+}
+
+// cachePlaces are where the quantised weights of a checkpoint may lie, the best first.
+func cachePlaces(path, sum, kind string) []string {
+	name := fmt.Sprintf("plumb-%s-%.16s.safetensors", kind, sum)
+	dir := path
+	if !dirExists(path) {
+		dir = filepath.Dir(path)
+	}
+	places := []string{filepath.Join(dir, name)}
+	if cache, err := os.UserCacheDir(); err == nil {
+		places = append(places, filepath.Join(cache, "plumb", "quantised", name))
+	}
+	return places
+}
+
+// openCache opens a cache file and makes sure that it is what its name says.
+func openCache(path, sum, kind string) (*checkpoint.Source, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	s, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if s.Metadata[cachedBase] != sum || s.Metadata[cachedKind] != kind {
+		return nil, errors.Join(fmt.Errorf("%s: not the %s of %.12s", path, kind, sum), s.Close())
+	}
+	return s, nil
+}
+
+// writeCache writes the model's matrices in few bits, atomically.
+func writeCache(path string, m *model.Model, sum, kind string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	var entries []checkpoint.Entry
+	err := m.EachFewBits(func(name string, w *kernels.Weight) error {
+		f := checkpoint.FewBits(*w.Scales())
+		more, err := f.Entries(name, []int{w.Out, w.In}, func() []byte { return w.Quantised().Codes })
+		entries = append(entries, more...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return checkpoint.WriteSafetensors(path, entries, map[string]string{"format": "pt", cachedBase: sum, cachedKind: kind})
+}
+
+// perplexityDocuments is how many tales a merge is measured on.
+const perplexityDocuments = 32
+
+// perplexity is exp of the mean negative log-probability, in nats, of the tokens after the first of each document: the
+// first tales of the embedded corpus, whose text every build has.
+func (l *loaded) perplexity(ctx context.Context, m *model.Model, adapter *peft.Adapter) (float64, error) {
+	var cs []model.Continuation
+	for _, text := range tales.Corpus(perplexityDocuments, talesSeed) {
+		ids, err := l.encode(text, true)
+		if err != nil {
+			return 0, err
+		}
+		if len(ids) > 1 {
+			cs = append(cs, model.Continuation{Context: ids[:1], IDs: ids[1:]})
+		}
+	}
+	logps, _, err := m.LogProbsOf(ctx, tensor.NewInferenceTape(m.Pool()), adapter, cs, 1, microTokens)
+	if err != nil {
+		return 0, err
+	}
+	sum, n := 0.0, 0
+	for _, of := range logps {
+		for _, v := range of {
+			sum -= float64(v)
+			n++
+		}
+	}
+	return math.Exp(sum / float64(n)), nil
+}
