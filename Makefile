@@ -26,7 +26,7 @@ GOTESTFLAGS ?=
 $(TOOLCHAIN): scripts/setup.sh go.mod
 	@scripts/setup.sh $@
 
-.PHONY: help setup build quickstart test lint lint-c race noasm fuzz bench tales tales-seeds chaos check-peft clean
+.PHONY: help setup build quickstart test lint lint-c race noasm fuzz bench plan-check tales tales-seeds chaos check-peft clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -72,6 +72,9 @@ chaos: build bin/chaos ## kill plumb run in every stage, ten times each; compare
 
 bin/chaos bin/seeds: bin/%: tools/%/main.go $(TOOLCHAIN)
 	cd tools && $(GO) build -o ../$@ ./$*
+
+plan-check: build ## plumb plan beside the recipe itself, on PLANRECIPE (default recipes/chaos.yaml); wants a quiet machine
+	python3 scripts/plan_check.py bin/plumb $(or $(PLANRECIPE),recipes/chaos.yaml) $(PLANFLAGS)
 
 tales: build ## pretrain the embedded base anew, say whether its bits are those recorded (half an hour on two cores)
 	scripts/tales.sh bin/plumb

@@ -130,7 +130,7 @@ func (a *app) addVerbs(root *cobra.Command) {
 	}
 	add("pipeline", a.runCmd(), a.sftCmd(), a.pairsCmd(), a.labelCmd(), a.rewardCmd(), a.ppoCmd(), a.evalCmd(), a.exportCmd())
 	add("models", a.chatCmd(), a.generateCmd(), a.scoreCmd(), a.tokenizeCmd())
-	add("look", a.runsCmd(), a.inspectCmd(), a.dataCmd(), a.configCmd(), a.doctorCmd())
+	add("look", a.runsCmd(), a.inspectCmd(), a.planCmd(), a.dataCmd(), a.configCmd(), a.doctorCmd())
 	root.AddCommand(a.talesCmd())
 }
 

@@ -206,9 +206,11 @@ func (l *loaded) openWeights(a *app, p place) error {
 	if err != nil {
 		return err
 	}
+	boundGarbage(weightBytes(l.Source))
 	if l.Model, err = a.newModel(cfg, l.Source, sum, p.quantize); err != nil {
 		return fmt.Errorf("%s: %w", p.base, err)
 	}
+	boundGarbage(int64(l.Model.Bytes()))
 	l.Base.SHA256, l.Base.Quantize = quantisedSum(sum, p.quantize), p.quantize
 	if p.stage != nil && p.adapter != "" && p.stage.Base.SHA256 != l.Base.SHA256 {
 		return fmt.Errorf("stage %s was trained on %s with sha256 %.12s; what lies there now has %.12s", p.stageDir, p.stage.Base.Name, p.stage.Base.SHA256, l.Base.SHA256)

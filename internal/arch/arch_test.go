@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"internal/stats":      {"internal/rng"},
 	"internal/report":     {},
 
+	"internal/plan":  {"internal/kernels", "internal/tensor", "internal/peft", "internal/model", "internal/rollout", "internal/objective", "internal/optim"},
 	"internal/pairs": {"internal/kernels", "internal/tensor", "internal/peft", "internal/model", "internal/rollout", "internal/rng", "internal/stats"},
 
 	// The stages: each on the machine, none on another.

@@ -1,0 +1,421 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"plumb/internal/model"
+	"plumb/internal/peft"
+	"plumb/internal/plan"
+	"plumb/reward"
+	"plumb/sft"
+)
+
+// stage estimates one stage.
+func (pl *planner) stage(ctx context.Context, name string) (stagePlan, error) {
+	s := stagePlan{Stage: name}
+	s.Memory.Program, s.Memory.Base = pl.program, int64(pl.r.Weights.At(pl.layers))
+	s.Memory.Data = pl.sidesBytes
+	if name == "label" {
+		s.Memory.Base = 0
+	}
+	var err error
+	switch name {
+	case "sft":
+		err = pl.planSFT(ctx, &s)
+	case "pairs":
+		err = pl.planPairs(ctx, &s)
+	case "label":
+		note := "as long as a person takes"
+		if pl.recipe.Label.By != "" {
+			note = "by " + pl.recipe.Label.By
+		}
+		s.phase("judging", 0, "%s", note)
+	case "reward":
+		err = pl.planReward(ctx, &s)
+	case "ppo":
+		err = pl.planPPO(ctx, &s)
+	case "eval":
+		err = pl.planEval(ctx, &s)
+	case "export":
+		s.phase("writing", pl.writing(int(min(pl.r.Weights.At(pl.layers), 64<<20)))*max(1, pl.r.Weights.At(pl.layers)/(64<<20)), "of the base's size; reading it back takes as long as loading")
+		s.Phases[0].Seconds += 2 * pl.r.Load.At(pl.layers)
+	}
+	for _, p := range s.Phases {
+		s.Seconds += p.Seconds
+	}
+	s.total()
+	return s, err
+}
+
+func (s *stagePlan) phase(name string, seconds float64, format string, args ...any) {
+	s.Phases = append(s.Phases, planPhase{name, seconds, fmt.Sprintf(format, args...)})
+}
+
+// ceiling is what the denominator of perf/mfu costs a stage that trains.
+func (s *stagePlan) ceiling() { s.phase("ceiling", ceilingTime.Seconds(), "the machine's own product") }
+
+// total adds up, with what the collector lets lie: as much again in percent as it is set to, if the steps leave so much; and while
+// the stage reads, of what it has read by then.
+func (s *stagePlan) total() {
+	m := &s.Memory
+	live := m.Base + m.Data + m.Adapters + m.Optimizer + m.Activations + m.Cache + m.Head
+	percent := int64(garbagePercent(m.Base))
+	m.Garbage = min(live*percent/100, int64(s.garbage))
+	m.Garbage = max(m.Garbage, (m.Base+m.Data)*(100+percent)/100-live)
+	m.Total = m.Program + live + m.Garbage
+}
+
+// fits says by how much one thing can grow: per bytes a unit, now units.
+func (s *stagePlan) fits(what string, now int, per float64) {
+	s.total()
+	m := s.Memory
+	room := availableBytes()
+	if room == 0 || per <= 0 {
+		return
+	}
+	more := (float64(room) - float64(m.Total)) / (per * (1 + float64(garbagePercent(m.Base))/100))
+	most := int(float64(now) + more)
+	if most < 1 {
+		s.Fits = fmt.Sprintf("none in %.0f MiB", float64(room)/(1<<20))
+		return
+	}
+	s.Fits = fmt.Sprintf("%s %d in %.0f MiB", what, most, float64(room)/(1<<20))
+}
+
+// adapterOf is what sft trains, by name of its settings.
+func (pl *planner) adapterOf(c *sft.Config) plan.Adapter {
+	if c == nil {
+		return plan.Adapter{Name: "none", New: func(m *model.Model) (*peft.Adapter, error) { return peft.New(peft.Default(), m.Modules(), 1) }}
+	}
+	if c.Peft.Method != "lora" {
+		return plan.Adapter{Name: "full", New: func(m *model.Model) (*peft.Adapter, error) { return peft.NewFull(m.Modules()), nil }}
+	}
+	return plan.Adapter{Name: fmt.Sprint(c.Peft), New: func(m *model.Model) (*peft.Adapter, error) { return peft.New(loraConfig(c.Peft), m.Modules(), 1) }}
+}
+
+// policy is the adapter that later stages carry: sft's, or a new one of reward's shape.
+func (pl *planner) policy() plan.Adapter {
+	if pl.recipe.SFT != nil || pl.recipe.Reward == nil {
+		return pl.adapterOf(pl.recipe.SFT)
+	}
+	w := pl.recipe.Reward.Peft
+	return plan.Adapter{Name: fmt.Sprint(w), New: func(m *model.Model) (*peft.Adapter, error) { return newLoRA(&loaded{Model: m}, w, 1) }}
+}
+
+// scored is an adapter with a scalar head.
+func scored(a plan.Adapter) plan.Adapter {
+	return plan.Adapter{Name: a.Name + " scored", New: func(m *model.Model) (*peft.Adapter, error) {
+		ad, err := a.New(m)
+		if err == nil && ad.Score() == nil {
+			ad.AddScoreHead(m.Config.Hidden, 1, 0.01)
+		}
+		return ad, err
+	}}
+}
+
+// rowsOf are the sequences of sft rows: the examples of a packed row are sequences of their own.
+func rowsOf(rows []sft.Row) plan.Rows {
+	var out plan.Rows
+	for _, r := range rows {
+		starts := r.Starts
+		if starts == nil {
+			starts = []int32{0, int32(len(r.IDs))}
+		}
+		for s := range len(starts) - 1 {
+			n := 0
+			for _, w := range r.Weights[starts[s]+1 : max(starts[s]+1, starts[s+1])] {
+				if w > 0 {
+					n++
+				}
+			}
+			out.Lengths, out.Targets = append(out.Lengths, int(starts[s+1]-starts[s])), append(out.Targets, n)
+		}
+	}
+	return out
+}
+
+func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
+	c := *pl.recipe.SFT
+	var train, held []sft.Row
+	err := s.reading(func() (any, string, error) {
+		var paths []string
+		for _, d := range c.Data {
+			path, _, err := pl.dataOr(ctx, d.Path, d.SHA256, d.Local)
+			if err != nil {
+				return nil, "", fmt.Errorf("data: %w", err)
+			}
+			paths = append(paths, path)
+		}
+		var err error
+		train, held, err = pl.sftRows(pl.sides, c, paths)
+		return nil, fmt.Sprintf("%d rows to learn from, %d held out", len(train), len(held)), err
+	})
+	if err != nil {
+		return err
+	}
+	s.ceiling()
+	rows, out := rowsOf(train), rowsOf(held)
+	if pl.answers.lengths == nil && c.Task == "instruct" {
+		pl.answers = answerLengths{rows.Targets, "as those of sft.data"}
+	}
+	perEpoch := (len(train) + c.Batch - 1) / max(c.Batch, 1)
+	steps := max(1, int(math.Ceil(c.Epochs*float64(perEpoch))))
+	if c.MaxSteps > 0 {
+		steps = min(steps, c.MaxSteps)
+	}
+	tokens := rows.Tokens() * steps / max(perEpoch, 1)
+	perStep := tokens / steps
+	a := pl.adapterOf(&c)
+	n, err := pl.r.Parameters(a)
+	if err != nil {
+		return err
+	}
+	tr, err := pl.r.Train(a, rows, min(c.MicroTokens, perStep), plan.Likelihood, c.Recompute)
+	if err != nil {
+		return err
+	}
+	s.phase("steps", float64(tokens)*tr.Seconds.At(pl.layers)+float64(steps)*pl.r.Optimizer(n), "%d of %d rows, %d tokens each", steps, c.Batch, perStep)
+	if len(held) > 0 {
+		fw, err := pl.r.Forward(a, out, c.MicroTokens, plan.Likelihood)
+		if err != nil {
+			return err
+		}
+		times := (steps + c.EvalEvery - 1) / c.EvalEvery
+		s.phase("held out", float64(times*out.Tokens())*fw.Seconds.At(pl.layers), "%d tokens, %d times", out.Tokens(), times)
+		s.garbage += float64(times*out.Tokens()) * fw.Garbage.At(pl.layers)
+		s.Memory.Activations += int64(float64(min(c.MicroTokens, out.Tokens())) * fw.Bytes.At(pl.layers))
+	}
+	s.garbage += float64(tokens) * tr.Garbage.At(pl.layers)
+	s.checkpoints(pl, steps/c.SaveEvery, 12*n)
+	s.Memory.Adapters, s.Memory.Optimizer = int64(12*n), int64(8*n)
+	if len(held) > 0 {
+		s.Memory.Adapters += int64(4 * n) // the best so far
+	}
+	s.tape(min(c.MicroTokens, rows.Largest(c.Batch*len(rows.Lengths)/max(len(train), 1), steps)), tr, pl)
+	return nil
+}
+
+// tape adds the memory of the tape that records, the head's part apart.
+func (s *stagePlan) tape(micro int, p plan.Pass, pl *planner) {
+	s.Memory.Head += int64(float64(micro) * p.Bytes.Fixed)
+	s.Memory.Activations += int64(float64(micro) * p.Bytes.Block * float64(pl.layers))
+	s.fits("micro_tokens", micro, p.Bytes.At(pl.layers))
+}
+
+func (s *stagePlan) checkpoints(pl *planner, times, bytes int) {
+	s.phase("files", float64(times)*pl.writing(bytes)+6*pl.files, "%d checkpoints of %.1f MiB; report and result", times, float64(bytes)/(1<<20))
+}
+
+// topPass is the cost of a token in a pass that trains only the top blocks, from a trunk that is at hand or not.
+func (pl *planner) topPass(train, forward plan.Pass, top int, trunkAtHand bool) float64 {
+	if top == 0 || top >= pl.layers {
+		return train.Seconds.At(pl.layers)
+	}
+	t := train.Seconds.At(top)
+	if !trunkAtHand {
+		t += forward.Seconds.Block * float64(pl.layers-top)
+	}
+	return t
+}
+
+// prompts are the lengths of a stage's prompts, with their count noted.
+func (pl *planner) prompts(ctx context.Context, s *stagePlan, key, ref, sha, local string, limit, longest int) ([]int, error) {
+	var out []int
+	err := s.reading(func() (any, string, error) {
+		path, _, err := pl.dataOr(ctx, ref, sha, local)
+		if err != nil {
+			return nil, "", fmt.Errorf("%s: %w", key, err)
+		}
+		read, _, err := pl.readPrompts(ctx, key, path, "", limit)
+		if err != nil {
+			return nil, "", err
+		}
+		enc, err := pl.sides.encoder()
+		if err != nil {
+			return nil, "", err
+		}
+		encoded, _, err := enc.Prompts(read, longest)
+		for _, x := range encoded {
+			out = append(out, len(x.IDs))
+		}
+		return []any{read, encoded}, fmt.Sprintf("%d prompts", len(out)), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: no prompts", key)
+	}
+	return out, nil
+}
+
+// sampling is the time to answer prompts, in groups that are answered one after another, and the memory of it.
+func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers []int, group, places int) (float64, error) {
+	total, longest := 0, 0
+	for _, n := range prompts {
+		total, longest = total+n, max(longest, n)
+	}
+	mean := total / max(len(prompts), 1)
+	places = min(places, group, len(prompts))
+	fw, err := pl.r.Forward(pl.policy(), plan.Rows{Lengths: prompts, Targets: make([]int, len(prompts))}, 2048, plan.Likelihood)
+	if err != nil {
+		return 0, err
+	}
+	one, full, err := pl.r.Steps(ctx, pl.policy(), places, mean+int(pl.answers.mean())/2)
+	if err != nil {
+		return 0, err
+	}
+	seconds := float64(total) * fw.Seconds.At(pl.layers)
+	for at := 0; at < len(answers); at += group {
+		for n, steps := range plan.Occupancy(answers[at:min(at+group, len(answers))], places) {
+			if n == 0 || steps == 0 {
+				continue
+			}
+			step := full.At(pl.layers)
+			if places > 1 {
+				step = one.At(pl.layers) + (step-one.At(pl.layers))*float64(n-1)/float64(places-1)
+			}
+			seconds += float64(steps) * step
+		}
+	}
+	most := 0
+	for _, n := range answers {
+		most = max(most, n)
+	}
+	// Every group has caches and a tape of its own, and leaves them.
+	s.garbage += float64((len(answers)+group-1)/group) * (float64(places*(mean+most))*pl.r.CacheBytes() + sampleTape)
+	s.Memory.Cache = max(s.Memory.Cache, int64(float64(places*(mean+most))*pl.r.CacheBytes()))
+	s.Memory.Head += int64(float64(places) * pl.r.LogitBytes())
+	s.fits("max_batch", places, float64(longest+most)*pl.r.CacheBytes()+pl.r.LogitBytes())
+	return seconds, nil
+}
+
+// sampleTape is the least that a sampling tape takes.
+const sampleTape = 4 << 20
+
+func (pl *planner) planPairs(ctx context.Context, s *stagePlan) error {
+	c := pl.recipe.Pairs
+	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, "", "", c.Limit, c.MaxPrompt)
+	if err != nil {
+		return err
+	}
+	groups := min(max(1, len(c.From))*len(c.Temperature), c.PerPrompt)
+	per := c.PerPrompt / max(groups, 1)
+	asked := make([]int, 0, len(prompts)*c.PerPrompt)
+	for _, n := range prompts {
+		for range c.PerPrompt {
+			asked = append(asked, n)
+		}
+	}
+	answers := pl.answers.of(len(asked), c.MaxNew)
+	seconds, err := pl.sampling(ctx, s, asked, answers, max(1, c.SaveEvery*per), c.MaxBatch)
+	if err != nil {
+		return err
+	}
+	s.phase("sampling", seconds, "%d answers, %d at a time", len(asked), c.MaxBatch)
+	s.checkpoints(pl, len(prompts)/c.SaveEvery, 64<<10)
+	return nil
+}
+
+// common is how many ids two sequences begin with, which are computed once.
+func common(a, b []int32) int {
+	n := 0
+	for n < min(len(a), len(b))-1 && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// pairsOf are the sequences that reward learns from, what a pair begins with in the first alone: read where they are in files, else those that pairs will make.
+func (pl *planner) pairsOf(ctx context.Context, c reward.Config, s *stagePlan) (plan.Rows, error) {
+	var rows plan.Rows
+	err := s.reading(func() (any, string, error) {
+		var keep []any
+		for _, d := range c.Data {
+			if filepath.Ext(d.Path) == ".db" {
+				made, err := pl.pairsToBe(ctx, d.Limit)
+				if err != nil {
+					return nil, "", err
+				}
+				rows.Lengths = append(rows.Lengths, made...)
+				continue
+			}
+			read, _, err := pl.comparisons(ctx, d)
+			if err != nil {
+				return nil, "", fmt.Errorf("data: %w", err)
+			}
+			list, err := read(ctx)
+			if err != nil {
+				return nil, "", fmt.Errorf("data: %w", err)
+			}
+			enc, err := pl.sides.encoder()
+			if err != nil {
+				return nil, "", err
+			}
+			pairs, err := pl.rewardPairs(enc, c, comparisons{name: d.Path, list: list})
+			if err != nil {
+				return nil, "", err
+			}
+			for _, x := range pairs {
+				rows.Lengths = append(rows.Lengths, len(x.Chosen), len(x.Rejected)-common(x.Chosen, x.Rejected))
+			}
+			keep = append(keep, list, pairs)
+		}
+		return keep, fmt.Sprintf("%d pairs", len(rows.Lengths)/2), nil
+	})
+	rows.Targets = make([]int, len(rows.Lengths))
+	s.ceiling()
+	return rows, err
+}
+
+// pairsToBe are the lengths of the sides of the pairs that this recipe's own stage pairs will put into the store.
+func (pl *planner) pairsToBe(ctx context.Context, limit int) ([]int, error) {
+	c := pl.recipe.Pairs
+	if c == nil {
+		return nil, fmt.Errorf("reward learns from a label store, and the recipe has no section pairs that fills it: how many judgements there will be is not known")
+	}
+	prompts, err := pl.prompts(ctx, &stagePlan{}, "pairs.prompts", c.Prompts, "", "", c.Limit, c.MaxPrompt)
+	if err != nil {
+		return nil, err
+	}
+	per := c.PerPrompt * (c.PerPrompt - 1) / 2
+	if c.Pair == "next" {
+		per = c.PerPrompt - 1
+	}
+	n := len(prompts) * per
+	if limit > 0 {
+		n = min(n, limit)
+	}
+	answers := pl.answers.of(2*n, c.MaxNew)
+	out := make([]int, 0, 2*n)
+	for i, a := range answers {
+		if i%2 == 0 {
+			a += prompts[i/2/per%len(prompts)]
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// availableBytes is the memory that a program could get now, 0 where the system does not say.
+func availableBytes() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	var name string
+	var kb int64
+	for {
+		if _, err := fmt.Fscanf(f, "%s %d kB\n", &name, &kb); err != nil {
+			return 0
+		}
+		if name == "MemAvailable:" {
+			return kb << 10
+		}
+	}
+}
