@@ -91,6 +91,12 @@ type Optimizer struct {
 	// TFEpsilon adds eps before bias correction. Default true: with eps 1e-5, torch's form made the first updates' approxkl
 	// six times larger (Huang et al. 2023).
 	TFEpsilon bool
+	// Bits of AdamW's two moments, 32 or 8: by bitsandbytes' dynamic maps in blocks of 256, those of tensors of fewer than 4096
+	// parameters in 32. Default 32.
+	Bits int
+	// Paged keeps the moments in a file of the stage's folder that the system pages in and out, so that they may exceed memory.
+	// Default false.
+	Paged bool
 }
 
 // Clip is PPO's trust region.
@@ -175,7 +181,7 @@ func Default() Config {
 	return Config{
 		Episodes: 2048, Batch: 64, Minibatches: 1, Epochs: 4, MicroTokens: 2048,
 		LR: 5e-5, Schedule: "linear", MaxGradNorm: 1,
-		Optimizer:   Optimizer{Beta1: 0.9, Beta2: 0.999, Eps: 1e-5, TFEpsilon: true},
+		Optimizer:   Optimizer{Beta1: 0.9, Beta2: 0.999, Eps: 1e-5, TFEpsilon: true, Bits: 32},
 		Clip:        Clip{Low: 0.2, High: 0.2, Value: 0.2},
 		KL:          KL{Coef: 0.05, Horizon: 10000, Min: 1e-4, Max: 10, Estimator: objective.K1},
 		Critic:      Critic{LR: 2.5e-4, Coef: 0.1},
@@ -284,7 +290,7 @@ func (c Config) schedule(peak float64) optim.Schedule {
 }
 
 func (o Optimizer) config() optim.Config {
-	return optim.Config{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay, TFEpsilon: o.TFEpsilon}
+	return optim.Config{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay, TFEpsilon: o.TFEpsilon, Bits: o.Bits}
 }
 
 func (c Config) clipping() objective.Clipping {

@@ -2,6 +2,7 @@ package ppo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -90,6 +91,24 @@ func (l *learner) models() []*trained {
 		return []*trained{l.policy}
 	}
 	return []*trained{l.policy, l.critic}
+}
+
+// page keeps the moments in files in dir; close lets them go.
+func (l *learner) page(dir string) error {
+	for _, m := range l.models() {
+		if err := m.opt.Page(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *learner) close() error {
+	var errs []error
+	for _, m := range l.models() {
+		errs = append(errs, m.opt.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // learn is step 8 of an update. The steps it returns include skipped ones. When ctx is done it gives up half-way, the models

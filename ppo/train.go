@@ -65,7 +65,7 @@ type Result struct {
 // Train runs the updates that are left, as numbered in the package comment, in a stage that has begun. When ctx is done it
 // stores the last whole update and returns ctx's error. Called again, with the adapters it was called with first, it goes on
 // from there and ends with the same bytes as a training that was not interrupted.
-func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (Result, error) {
+func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (_ Result, err error) {
 	if err := in.check(c); err != nil {
 		return Result{}, err
 	}
@@ -73,6 +73,16 @@ func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (Result, erro
 		in.Text = func(_, _ []int32) string { return "" }
 	}
 	l := newLearner(in, c)
+	defer func() {
+		if cerr := l.close(); err == nil {
+			err = cerr
+		}
+	}()
+	if c.Optimizer.Paged {
+		if err := l.page(s.Path()); err != nil {
+			return Result{}, err
+		}
+	}
 	st := newState(c, s.Manifest())
 	if _, dir, ok := s.Latest(); ok {
 		var err error

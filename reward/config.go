@@ -100,10 +100,16 @@ type Optimizer struct {
 	Beta2       float64 // default 0.999
 	Eps         float64 // default 1e-8
 	WeightDecay float64 // decoupled, not on norms and biases. Default 0
+	// Bits of AdamW's two moments, 32 or 8: by bitsandbytes' dynamic maps in blocks of 256, those of tensors of fewer than 4096
+	// parameters in 32. Default 32.
+	Bits int
+	// Paged keeps the moments in a file of the stage's folder that the system pages in and out, so that they may exceed memory.
+	// Default false.
+	Paged bool
 }
 
 func (o Optimizer) config() optim.Config {
-	return optim.Config{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay}
+	return optim.Config{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay, Bits: o.Bits}
 }
 
 // Default is one epoch in steps of 16 pairs at 1e-4.
@@ -111,7 +117,7 @@ func Default() Config {
 	return Config{
 		Eval: 0.1, MaxLength: 1024, Peft: Peft{R: 16, Alpha: 32, Targets: []string{"all-linear"}},
 		Epochs: 1, Batch: 16, MicroTokens: 4096, LR: 1e-4, Schedule: "cosine", Warmup: 0.03,
-		Optimizer: Optimizer{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}, MaxGradNorm: 1, Centre: 0.01, Margin: 1,
+		Optimizer: Optimizer{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Bits: 32}, MaxGradNorm: 1, Centre: 0.01, Margin: 1,
 		Normalise: Normalise{Samples: 256, UnitStd: true, Temperature: 1, MaxNew: 128}, EvalEvery: 50, SaveEvery: 50,
 	}
 }

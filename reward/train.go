@@ -73,11 +73,16 @@ type Result struct {
 
 // Train runs the stage's loop and leaves the result in in.Adapter. The caller has begun st and finishes it. When ctx ends, a
 // checkpoint is written and ctx's error returned: the same call goes on from there.
-func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Result, error) {
+func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Result, err error) {
 	t, err := newTrainer(c, in, st)
 	if err != nil {
 		return Result{}, err
 	}
+	defer func() {
+		if cerr := t.opt.Close(); err == nil {
+			err = cerr
+		}
+	}()
 	if err := t.resume(); err != nil {
 		return Result{}, err
 	}
@@ -130,12 +135,16 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 	}
 	pool := in.Model.Pool()
 	p := newPlan(c, in.Train, in.Seed)
-	return &trainer{
+	t := &trainer{
 		c: c, in: in, st: st, plan: p, tape: tensor.NewTape(pool), eval: tensor.NewInferenceTape(pool),
 		opt:   optim.NewAdamW(pool, len(in.Adapter.Values), c.Optimizer.config(), in.Adapter.Groups()...),
 		loss:  objective.BradleyTerry(c.Centre),
 		rates: optim.Schedule{Kind: c.Schedule, Peak: c.LR, Warmup: int(math.Round(c.Warmup * float64(p.steps))), Total: p.steps},
-	}, nil
+	}
+	if c.Optimizer.Paged {
+		return t, t.opt.Page(st.Path())
+	}
+	return t, nil
 }
 
 // settle measures and checkpoints after a step, where it is time. An interruption in between is remembered: the state says

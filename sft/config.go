@@ -106,10 +106,16 @@ type Optimizer struct {
 	Beta2       float64 // default 0.999
 	Eps         float64 // default 1e-8
 	WeightDecay float64 // decoupled, not on norms and biases. Default 0
+	// Bits of AdamW's two moments, 32 or 8: by bitsandbytes' dynamic maps in blocks of 256, those of tensors of fewer than 4096
+	// parameters in 32. Default 32.
+	Bits int
+	// Paged keeps the moments in a file of the stage's folder that the system pages in and out, so that they may exceed memory.
+	// Default false.
+	Paged bool
 }
 
 func (o Optimizer) config() optim.Config {
-	return optim.Config{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay}
+	return optim.Config{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay, Bits: o.Bits}
 }
 
 // Default is LoRA of rank 16 on every linear layer at 2e-4, one epoch in steps of 8 rows.
@@ -118,7 +124,7 @@ func Default() Config {
 		Task: "instruct", Eval: 0.05, MaxLength: 1024, Overlong: "drop",
 		Peft:   Peft{Method: "lora", R: 16, Alpha: 32, Targets: []string{"all-linear"}},
 		Epochs: 1, Batch: 8, MicroTokens: 2048,
-		LR: 2e-4, Schedule: "cosine", Warmup: 0.03, Optimizer: Optimizer{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}, MaxGradNorm: 1,
+		LR: 2e-4, Schedule: "cosine", Warmup: 0.03, Optimizer: Optimizer{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Bits: 32}, MaxGradNorm: 1,
 		EvalEvery: 100, SaveEvery: 100,
 	}
 }

@@ -79,11 +79,16 @@ type trainer struct {
 
 // Train runs the stage's loop and leaves the result in in.Adapter. The caller has begun st and finishes it. When ctx ends, a
 // checkpoint is written and ctx's error returned: the same call goes on from there.
-func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (Summary, error) {
+func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Summary, err error) {
 	t, err := newTrainer(c, in, st)
 	if err != nil {
 		return Summary{}, err
 	}
+	defer func() {
+		if cerr := t.opt.Close(); err == nil {
+			err = cerr
+		}
+	}()
 	if err := t.resume(); err != nil {
 		return Summary{}, err
 	}
@@ -178,6 +183,9 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 		rates: optim.Schedule{Kind: c.Schedule, Peak: c.LR, Warmup: int(math.Round(c.Warmup * float64(p.steps))), Total: p.steps},
 	}
 	t.tape.Recompute(c.Recompute)
+	if c.Optimizer.Paged {
+		return t, t.opt.Page(st.Path())
+	}
 	return t, nil
 }
 

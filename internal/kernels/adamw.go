@@ -18,19 +18,7 @@ func (p *Pool) AdamW(x, g, m, v []float32, c AdamW) {
 	if len(g) != len(x) || len(m) != len(x) || len(v) != len(x) {
 		panic("kernels: AdamW: lengths differ")
 	}
-	if c.GradScale == 0 {
-		c.GradScale = 1
-	}
-	k := adamwConsts{
-		gradScale: float32(c.GradScale),
-		decay:     float32(1 - c.LR*c.WeightDecay),
-		omb1:      float32(1 - c.Beta1),
-		beta2:     float32(c.Beta2),
-		omb2:      float32(1 - c.Beta2),
-		step:      float32(c.LR / (1 - math.Pow(c.Beta1, float64(c.Step)))),
-		rbc2:      float32(1 / math.Sqrt(1-math.Pow(c.Beta2, float64(c.Step)))),
-		eps:       float32(c.Eps),
-	}
+	k := c.consts()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.jobs.adamw = adamwJob{x: x, g: g, m: m, v: v, k: k}
@@ -42,6 +30,23 @@ func (p *Pool) AdamW(x, g, m, v []float32, c AdamW) {
 // adamwConsts are the step's scalars, rounded to float32 once.
 type adamwConsts struct {
 	gradScale, decay, omb1, beta2, omb2, step, rbc2, eps float32
+}
+
+// consts rounds the step's scalars.
+func (c AdamW) consts() adamwConsts {
+	if c.GradScale == 0 {
+		c.GradScale = 1
+	}
+	return adamwConsts{
+		gradScale: float32(c.GradScale),
+		decay:     float32(1 - c.LR*c.WeightDecay),
+		omb1:      float32(1 - c.Beta1),
+		beta2:     float32(c.Beta2),
+		omb2:      float32(1 - c.Beta2),
+		step:      float32(c.LR / (1 - math.Pow(c.Beta1, float64(c.Step)))),
+		rbc2:      float32(1 / math.Sqrt(1-math.Pow(c.Beta2, float64(c.Step)))),
+		eps:       float32(c.Eps),
+	}
 }
 
 type adamwJob struct {

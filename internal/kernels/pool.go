@@ -35,13 +35,14 @@ type task interface{ item(w *worker, i int) }
 
 // jobs holds one argument struct for each kind of operation.
 type jobs struct {
-	fn    funcJob
-	gemm  gemmJob
-	attn  attnJob
-	flat  flatJob
-	rows  rowJob
-	sum   sumJob
-	adamw adamwJob
+	fn     funcJob
+	gemm   gemmJob
+	attn   attnJob
+	flat   flatJob
+	rows   rowJob
+	sum    sumJob
+	adamw  adamwJob
+	adamw8 adamw8Job
 }
 
 type worker struct {
@@ -210,4 +211,16 @@ func alignedFloats(n int) []float32 {
 	b := make([]float32, n+15)
 	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b)))%64) / 4
 	return b[off : off+n : off+n]
+}
+
+// FloatsOf views zero bytes, such as Paged returns, as float32; their number must be a multiple of 4 and their address one
+// too.
+func FloatsOf(b []byte) []float32 {
+	if len(b) == 0 {
+		return nil
+	}
+	if len(b)%4 != 0 || uintptr(unsafe.Pointer(unsafe.SliceData(b)))%4 != 0 {
+		panic("kernels: FloatsOf: not whole or not aligned")
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }
