@@ -22,7 +22,10 @@ func (m *model) copyText() tea.Cmd {
 	case m.answers() == 1:
 		text, what = m.task.Answer(0).String(), "the answer"
 	case f >= 1:
-		text, what = m.task.Answer(f-1).String(), "answer "+m.sides()[f-1]
+		text, what = m.task.Answer(f-1).String(), "the "+m.sides()[f-1]+" answer"
+		if m.answers() > 2 {
+			what = "answer " + m.sides()[f-1]
+		}
 	default:
 		m.status, m.tone = "which text? "+m.keys.name(actFocus)+" goes to one, then "+m.keys.name(actCopy), quiet
 		return nil

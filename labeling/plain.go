@@ -203,27 +203,8 @@ func (p *plain) answer(ctx context.Context, t *Task, line string, took time.Dura
 		fmt.Fprintln(p.out, visible(p.opt.Guidelines))
 		return t, false, nil
 	case actUndo, actRedo:
-		turn, word := p.ss.Undo, "undone"
-		if a == actRedo {
-			turn, word = p.ss.Redo, "redone"
-		}
-		e, err := turn(ctx)
-		if err != nil {
-			return nil, false, err
-		}
-		if e == nil {
-			fmt.Fprintln(p.out, "Nothing to do.")
-			return t, false, nil
-		}
-		was, err := p.ss.taskOf(ctx, *e)
-		if err != nil {
-			return nil, false, err
-		}
-		fmt.Fprintf(p.out, "%s: %s (item %d).\n", word, describeAct(*e, plainSides(was)), e.Item)
-		if a == actRedo && (e.Kind == Judge || e.Kind == Later || e.Kind == Repeat || e.Kind == Adjudicate) {
-			was, err = p.ss.Next(ctx, e.Item)
-		}
-		return was, false, err
+		next, err = p.turn(ctx, t, a)
+		return next, false, err
 	}
 	if t == nil {
 		fmt.Fprintln(p.out, "u takes back the last key, q quits.")
@@ -251,6 +232,31 @@ func (p *plain) answer(ctx context.Context, t *Task, line string, took time.Dura
 		return t, false, nil
 	}
 	return p.judge(ctx, t, d, nil, took)
+}
+
+// turn takes the last act back, or does it again.
+func (p *plain) turn(ctx context.Context, t *Task, a act) (*Task, error) {
+	turn, word := p.ss.Undo, "undone"
+	if a == actRedo {
+		turn, word = p.ss.Redo, "redone"
+	}
+	e, err := turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		fmt.Fprintln(p.out, "Nothing to do.")
+		return t, nil
+	}
+	was, err := p.ss.taskOf(ctx, *e)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(p.out, "%s: %s (item %d).\n", word, describeAct(*e, plainSides(was)), e.Item)
+	if a == actRedo && (e.Kind == Judge || e.Kind == Later || e.Kind == Repeat || e.Kind == Adjudicate) {
+		return p.ss.Next(ctx, e.Item)
+	}
+	return was, nil
 }
 
 func (p *plain) judge(ctx context.Context, t *Task, d Decision, ratings map[string]int, took time.Duration) (next *Task, quit bool, err error) {

@@ -115,8 +115,8 @@ func (ss *Session) Next(ctx context.Context, after int64) (*Task, error) {
 	if ss.review {
 		return ss.nextDispute(ctx, after)
 	}
-	for _, due := range []func(context.Context, int64) (*Task, error){ss.dueRepeat, ss.dueGold} {
-		if t, err := due(ctx, after); err != nil || t != nil {
+	for _, due := range []func(context.Context) (*Task, error){ss.dueRepeat, ss.dueGold} {
+		if t, err := due(ctx); err != nil || t != nil {
 			return t, err
 		}
 	}
@@ -164,14 +164,14 @@ func (ss *Session) nextInOrder(ctx context.Context, after int64) (*Task, error) 
 }
 
 // dueRepeat is an item that this person judged a while ago and is to judge once more.
-func (ss *Session) dueRepeat(ctx context.Context, after int64) (*Task, error) {
+func (ss *Session) dueRepeat(ctx context.Context) (*Task, error) {
 	if ss.queue.Repeat == 0 {
 		return nil, nil
 	}
-	seq, err := ss.first(ctx, ss.args(sql.Named("draw", threshold(ss.queue.Repeat)), sql.Named("after", after)),
+	seq, err := ss.first(ctx, ss.args(sql.Named("draw", threshold(ss.queue.Repeat))),
 		`(SELECT item, at FROM actions WHERE annotator = :who AND undone = 0 AND kind = 'judge' ORDER BY at DESC
 			LIMIT `+fmt.Sprint(repeatWindow)+` OFFSET `+fmt.Sprint(repeatAfter)+`) l JOIN items i ON i.seq = l.item
-		WHERE i.seq <> :after AND `+repeatDraw+` < :draw AND NOT EXISTS (SELECT 1 FROM actions a WHERE a.item = i.seq AND a.annotator = :who
+		WHERE `+repeatDraw+` < :draw AND NOT EXISTS (SELECT 1 FROM actions a WHERE a.item = i.seq AND a.annotator = :who
 			AND a.undone = 0 AND (a.kind = 'repeat' OR a.kind = 'later' AND a.at > l.at)) ORDER BY l.at`)
 	if err != nil || seq == 0 {
 		return nil, err
@@ -180,7 +180,7 @@ func (ss *Session) dueRepeat(ctx context.Context, after int64) (*Task, error) {
 }
 
 // dueGold is an item of gold when the last GoldEvery-1 judgements of this person were of none.
-func (ss *Session) dueGold(ctx context.Context, after int64) (*Task, error) {
+func (ss *Session) dueGold(ctx context.Context) (*Task, error) {
 	if !ss.hasGold {
 		return nil, nil
 	}

@@ -198,7 +198,10 @@ func (m *model) do(a act, k string) tea.Cmd {
 
 // look is for acts that change only what is seen, or start a line of text.
 func (m *model) look(a act) tea.Cmd {
-	page := max(1, m.pageHeight()-1)
+	if by, ok := scrolling(a, max(1, m.pageHeight()-1)); ok {
+		m.scroll(by)
+		return nil
+	}
 	switch a {
 	case actLater:
 		return m.later()
@@ -220,18 +223,6 @@ func (m *model) look(a act) tea.Cmd {
 			return nil
 		}
 		m.ticking = true
-	case actDown:
-		m.scroll(1)
-	case actUp:
-		m.scroll(-1)
-	case actPageDown:
-		m.scroll(page)
-	case actPageUp:
-		m.scroll(-page)
-	case actTop:
-		m.scroll(-1 << 30)
-	case actBottom:
-		m.scroll(1 << 30)
 	case actFindNext:
 		m.findNext()
 	case actFocus:
@@ -348,22 +339,29 @@ func (m *model) tickKey(k string) tea.Cmd {
 	return nil
 }
 
-func (m *model) overlayKey(k string) tea.Cmd {
-	page := max(1, m.page.height-1)
-	switch m.keys.byKey[k] {
+// scrolling is the number of rows that an act scrolls by, with a page of so many.
+func scrolling(a act, page int) (by int, ok bool) {
+	switch a {
 	case actDown:
-		m.page.scroll(1)
+		return 1, true
 	case actUp:
-		m.page.scroll(-1)
+		return -1, true
 	case actPageDown:
-		m.page.scroll(page)
+		return page, true
 	case actPageUp:
-		m.page.scroll(-page)
+		return -page, true
 	case actTop:
-		m.page.scroll(-1 << 30)
+		return -1 << 30, true
 	case actBottom:
-		m.page.scroll(1 << 30)
-	default: // any other key closes it and does nothing else, so that no choice is made unseen
+		return 1 << 30, true
+	}
+	return 0, false
+}
+
+func (m *model) overlayKey(k string) tea.Cmd {
+	if by, ok := scrolling(m.keys.byKey[k], max(1, m.page.height-1)); ok {
+		m.page.scroll(by)
+	} else { // any other key closes it and does nothing else, so that no choice is made unseen
 		m.over = noOverlay
 	}
 	return nil
