@@ -141,6 +141,13 @@ func (m *model) redo() tea.Cmd {
 func (m *model) browse(step int) tea.Cmd {
 	ss, now := m.ss, m.task
 	return m.perform(func(ctx context.Context) outcome {
+		if now == nil && step > 0 { // from the end screen: others may have left items, or brought new ones
+			t, err := ss.Next(ctx, 0)
+			if err == nil && t == nil {
+				return outcome{keep: true, say: "still nothing"}
+			}
+			return outcome{task: t, err: err}
+		}
 		from := int64(1) << 62 // from the end screen, back to the last item
 		if now != nil {
 			from = now.Item.Seq

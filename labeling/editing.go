@@ -60,6 +60,10 @@ func (o Options) editor() []string {
 // openEditor runs the editor on a file that lies beside the store until its text is in the log: whatever is killed, what the
 // editor has saved is found again by the next e on that answer.
 func (m *model) openEditor(answer int) tea.Cmd {
+	if m.opt.Remote {
+		m.status, m.tone = "answers are edited on the machine of the store only", quiet
+		return nil
+	}
 	command := m.opt.editor()
 	if len(command) == 0 {
 		m.status, m.tone = "no editor: set the variable EDITOR, say to vi or nano", quiet

@@ -27,42 +27,52 @@ func (ss *Session) nextPlanned(ctx context.Context, after int64) (*Task, error) 
 		}
 		ss.plan = p
 	}
-	still := notMine + ` AND ` + notFull
-	if ss.queue.Order == Disagreement {
-		still = notMine // one more opinion is what is asked for
+	open, free := notMine+` AND `+notDone, notFull
+	if ss.queue.Order == Disagreement { // one more opinion is what is asked for
+		open, free = notMine, held+` = 0`
 	}
 	var off, again int64 // put off; just seen and not judged
 	p := ss.plan
 	for i := p.at; i < len(p.seqs); i++ {
 		seq := p.seqs[i]
 		var put sql.NullInt64
-		err := ss.s.db.QueryRowContext(ctx, `SELECT `+putOff+` FROM items i WHERE i.seq = :seq AND `+still, ss.args(sql.Named("seq", seq))...).Scan(&put)
+		var isFree bool
+		err := ss.s.db.QueryRowContext(ctx, `SELECT `+putOff+`, `+free+` FROM items i WHERE i.seq = :seq AND `+open, ss.args(sql.Named("seq", seq))...).Scan(&put, &isFree)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			if i == p.at {
 				p.at++
 			}
-			continue
 		case err != nil:
 			return nil, fmt.Errorf("next item: %w", err)
+		case !isFree: // others are at it; it may become free again
 		case put.Valid && off == 0:
 			off = seq
 		case put.Valid:
 		case seq == after:
 			again = seq
 		default:
-			return ss.planned(ctx, seq)
+			if t, err := ss.planned(ctx, seq, free); err != nil || t != nil {
+				return t, err
+			}
 		}
 	}
 	for _, seq := range []int64{again, off} {
-		if seq != 0 {
-			return ss.planned(ctx, seq)
+		if seq == 0 {
+			continue
+		}
+		if t, err := ss.planned(ctx, seq, free); err != nil || t != nil {
+			return t, err
 		}
 	}
 	return nil, nil
 }
 
-func (ss *Session) planned(ctx context.Context, seq int64) (*Task, error) {
+// planned is an item of the plan, unless another person has just taken it.
+func (ss *Session) planned(ctx context.Context, seq int64, free string) (*Task, error) {
+	if ok, err := ss.claim(ctx, seq, free); err != nil || !ok {
+		return nil, err
+	}
 	t, err := ss.Task(ctx, seq)
 	if err != nil {
 		return nil, err
@@ -92,7 +102,7 @@ func (ss *Session) makePlan(ctx context.Context) (*plan, error) {
 	if q.Order == Disagreement {
 		where += ` AND ` + notMine
 	} else {
-		where += ` AND ` + notMine + ` AND ` + notFull
+		where += ` AND ` + notMine + ` AND ` + notDone
 	}
 	if q.Tag != "" {
 		where += ` AND EXISTS (SELECT 1 FROM json_each(i.tags) t WHERE t.value = :tag)`

@@ -84,8 +84,10 @@ func threshold(share float64) string {
 // What an item lacks to be asked: a judgement of this person, and enough of others. An item of gold is asked of everyone.
 const (
 	notMine = `NOT EXISTS (SELECT 1 FROM actions a WHERE a.item = i.seq AND a.kind = 'judge' AND a.undone = 0 AND a.annotator = :who)`
-	notFull = `(SELECT count(DISTINCT a.annotator) FROM actions a WHERE a.item = i.seq AND a.kind = 'judge' AND a.undone = 0)
-		< CASE WHEN ` + overlapDraw + ` < :share THEN :overlap ELSE 1 END`
+	judges  = `(SELECT count(DISTINCT a.annotator) FROM actions a WHERE a.item = i.seq AND a.kind = 'judge' AND a.undone = 0)`
+	quota   = `CASE WHEN ` + overlapDraw + ` < :share THEN :overlap ELSE 1 END`
+	notDone = judges + ` < ` + quota                // people are still wanted
+	notFull = judges + ` + ` + held + ` < ` + quota // and not all of them are at it
 	notGold = `NOT EXISTS (SELECT 1 FROM gold g WHERE g.item = i.seq)`
 	putOff  = `(SELECT max(a.at) FROM actions a WHERE a.item = i.seq AND a.kind = 'later' AND a.undone = 0 AND a.annotator = :who)`
 )
@@ -94,7 +96,7 @@ const (
 // they have not and fewer than overlap others have. i is the item; the first is a look-up (CROSS JOIN keeps SQLite from
 // starting at the items), the second looks at each item.
 const (
-	firstOpinion = `undecided u CROSS JOIN items i ON i.seq = u.item WHERE ` + notGold
+	firstOpinion = `undecided u CROSS JOIN items i ON i.seq = u.item WHERE ` + notGold + ` AND ` + held + ` = 0`
 	moreOpinions = `items i WHERE ` + notGold + ` AND ` + notMine + ` AND ` + notFull
 )
 
@@ -106,6 +108,7 @@ func (ss *Session) args(more ...any) []any {
 	}
 	return append([]any{
 		sql.Named("who", ss.annotator), sql.Named("overlap", max(1, ss.queue.Overlap)), sql.Named("share", threshold(share)),
+		sql.Named("now", ss.now().UnixMicro()),
 	}, more...)
 }
 
@@ -153,14 +156,20 @@ func (ss *Session) nextInOrder(ctx context.Context, after int64) (*Task, error) 
 	if ss.queue.Overlap > 1 {
 		queue, place = moreOpinions, "i.seq"
 	}
-	seq, err := ss.first(ctx, ss.args(sql.Named("after", after)),
-		queue+` AND `+place+` > :after AND `+putOff+` IS NULL ORDER BY `+place,
-		queue+` AND `+place+` <= :after AND `+putOff+` IS NULL ORDER BY `+place,
-		queue+` AND `+putOff+` IS NOT NULL ORDER BY `+putOff)
-	if err != nil || seq == 0 {
-		return nil, err
+	for {
+		seq, err := ss.first(ctx, ss.args(sql.Named("after", after)),
+			queue+` AND `+place+` > :after AND `+putOff+` IS NULL ORDER BY `+place,
+			queue+` AND `+place+` <= :after AND `+putOff+` IS NULL ORDER BY `+place,
+			queue+` AND `+putOff+` IS NOT NULL ORDER BY `+putOff)
+		if err != nil || seq == 0 {
+			return nil, err
+		}
+		if ok, err := ss.claim(ctx, seq, notFull); err != nil {
+			return nil, err
+		} else if ok {
+			return ss.Task(ctx, seq)
+		} // another person has just taken it: the next one
 	}
-	return ss.Task(ctx, seq)
 }
 
 // dueRepeat is an item that this person judged a while ago and is to judge once more.

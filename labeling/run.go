@@ -30,6 +30,7 @@ type Options struct {
 	Guidelines string            // markdown, shown by g
 	Keys       map[string]string // act name to keys, instead of the usual ones
 	Plain      bool              // question by question in lines of text, for dumb terminals and screen readers
+	Remote     bool              // the person is elsewhere: no editor is started on this machine
 	Mouse      bool              // the wheel scrolls; selecting text then needs the shift key
 
 	In      io.Reader     // keys; nil means os.Stdin
@@ -96,6 +97,12 @@ func Run(ctx context.Context, s *Store, opt Options) error {
 	if err != nil {
 		return err
 	}
+	err = runSession(ctx, ss, opt, plain)
+	return errors.Join(err, ss.release(context.WithoutCancel(ctx)))
+}
+
+// runSession shows the screen, or asks in lines of text, until the person quits.
+func runSession(ctx context.Context, ss *Session, opt Options, plain bool) error {
 	if plain {
 		return runPlain(ctx, ss, opt)
 	}

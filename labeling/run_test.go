@@ -43,7 +43,7 @@ func (s *screenOf) Resize(w, h int) {
 type terminal struct {
 	t    *testing.T
 	emu  *screenOf
-	keys *io.PipeWriter
+	keys io.WriteCloser
 	done chan error
 }
 

@@ -284,8 +284,10 @@ func (ss *Session) turn(ctx context.Context, kind Kind, query string) (*Event, e
 			return err
 		}
 		act = &e
-		n, _, err = ss.insert(ctx, tx, Event{Kind: kind, Item: e.Item, Target: e.Ref})
-		return err
+		if n, _, err = ss.insert(ctx, tx, Event{Kind: kind, Item: e.Item, Target: e.Ref}); err != nil {
+			return err
+		}
+		return ss.lease(ctx, tx, e.Item) // it is on the screen again
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kind, err)
@@ -300,7 +302,10 @@ func (ss *Session) turn(ctx context.Context, kind Kind, query string) (*Event, e
 func (ss *Session) write(ctx context.Context, e Event) (Event, error) {
 	n := ss.ref.N
 	err := ss.s.tx(ctx, func(tx *batch) (err error) {
-		if n, e.At, err = ss.insert(ctx, tx, e); err == nil && e.Kind == Note {
+		if n, e.At, err = ss.insert(ctx, tx, e); err != nil {
+			return err
+		}
+		if _, err = tx.exec(ctx, `UPDATE leases SET until = ? WHERE annotator = ?`, ss.now().Add(leaseTime).UnixMicro(), ss.annotator); err == nil && e.Kind == Note {
 			_, err = tx.exec(ctx, `UPDATE typing SET text = '' WHERE annotator = ? AND item = ?`, ss.annotator, e.Item)
 		}
 		return err

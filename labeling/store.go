@@ -21,7 +21,7 @@ var migrations embed.FS
 
 const (
 	applicationID = 1347177805
-	schemaVersion = 2 // number of the newest migration
+	schemaVersion = 3 // number of the newest migration
 )
 
 // Store is one label store: a queue of items and the log of what people did with them. It is safe for concurrent use, also

@@ -173,6 +173,9 @@ func (m *model) emptyLines() []string {
 		text = "The store has no items yet.\n\nplumb pairs fills it with answers sampled from a model,\nplumb label import with comparisons from a file."
 	case m.opt.Review:
 		text = "Nothing is left to adjudicate: people agree, or you have said which is right."
+	case m.progress.Decided < m.progress.Items:
+		text = fmt.Sprintf("Nothing is free for you now, %s: others are at what is left, or it is not\nof what you asked for. %s looks again, %s quits.",
+			visible(m.ss.Annotator()), m.keys.name(actNext), m.keys.name(actQuit))
 	default:
 		text = fmt.Sprintf("Nothing is left to judge. Thank you, %s.\n\n%s takes back the last key, %s looks at earlier items, %s quits.",
 			visible(m.ss.Annotator()), m.keys.name(actUndo), m.keys.name(actPrev), m.keys.name(actQuit))

@@ -96,7 +96,8 @@ With a recipe its section label says what the flags say otherwise.`,
 	}
 	o.register(cmd)
 	lf.register(cmd)
-	cmd.AddCommand(a.labelImportCmd(), a.labelExportCmd(), a.labelMergeCmd(), a.labelStatsCmd(), a.labelScoreCmd(), a.labelReviewCmd())
+	cmd.AddCommand(a.labelImportCmd(), a.labelExportCmd(), a.labelMergeCmd(), a.labelStatsCmd(), a.labelScoreCmd(), a.labelReviewCmd(),
+		a.labelServeCmd(), a.labelWhoCmd())
 	return cmd
 }
 

@@ -60,6 +60,7 @@ var confined = map[string][]string{
 	"gorgonia.org/":                    {"internal/objective"},
 	"modernc.org/sqlite":               {"labeling"},
 	"github.com/pressly/goose":         {"labeling"},
+	"golang.org/x/crypto":              {"labeling"},
 	"github.com/parquet-go/parquet-go": {"internal/dataset"},
 	"gonum.org/v1/plot":                {"internal/report"},
 	"C":                                {"internal/kernels"},
