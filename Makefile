@@ -21,12 +21,14 @@ KILLS ?= 10
 CHAOSFLAGS ?=
 SEEDSFLAGS ?=
 FUZZTIME ?= 20s
+BENCHTIME ?= 300ms
+BENCHFLAGS ?=
 GOTESTFLAGS ?=
 
 $(TOOLCHAIN): scripts/setup.sh go.mod
 	@scripts/setup.sh $@
 
-.PHONY: help setup build quickstart test lint lint-c race noasm fuzz bench plan-check tales tales-seeds chaos check-peft clean
+.PHONY: help setup build quickstart test lint lint-c race noasm fuzz bench bench-all bench-ceiling bench-peers bench-gate plan-check tales tales-seeds chaos check-peft clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -64,8 +66,25 @@ noasm: ## build and test the pure Go arithmetic
 fuzz: ## every fuzz target for FUZZTIME each
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
 
-bench: ## every benchmark, five times
-	$(GO) test -run '^$$' -bench . -benchmem -count 5 ./...
+bench: ## kernels in the shapes of 135M, 1B and 8B models: ns, GFLOP/s, GB/s, share of the ceiling
+	$(GO) test -run '^$$' -bench '^BenchmarkShapes$$' -benchtime $(BENCHTIME) -timeout 60m ./internal/kernels
+
+bench-all: ## every benchmark, five times
+	$(GO) test -run '^$$' -bench . -benchmem -count 5 -timeout 4h ./...
+
+bench-ceiling: build ## what this machine gives: a large product and memory, one thread and all, ours and torch's; kept for perf/mfu
+	python3 scripts/bench_ceiling.py bin/plumb $(BENCHFLAGS)
+
+bench-peers: build bin/kernels.test ## the same work in TRL, transformers, llama.cpp, torch and here, in turn: bench-peers.json (hours)
+	python3 scripts/bench_peers.py bin/plumb bin/kernels.test $(BENCHFLAGS)
+
+bench-gate: ## fail if a ratio of bench-peers.json is 10 % below the committed one on the same processor
+	python3 scripts/bench_gate.py bench-peers.json docs/results/bench-peers.json
+
+bin/kernels.test: $(TOOLCHAIN) FORCE
+	$(GO) test -c -o $@ ./internal/kernels
+
+FORCE:
 
 chaos: build bin/chaos ## kill plumb run in every stage, ten times each; compare what comes out with an undisturbed run: chaos.json
 	bin/chaos -kills $(KILLS) -out chaos.json bin/plumb recipes/chaos.yaml runs/chaos $(CHAOSFLAGS)

@@ -16,22 +16,15 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 
-
-def busy():
-    with open("/proc/stat") as f:
-        v = list(map(int, f.readline().split()[1:9]))
-    return (sum(v) - v[3] - v[4] - v[7]) / os.sysconf("SC_CLK_TCK")  # less idle, iowait, steal
+import side_by_side
 
 
 def others(work):
-    """runs work and says what other programs used meanwhile, in cores"""
-    b, t, wall = busy(), os.times(), time.time()
+    """runs work: what it returns, how many cores other programs used meanwhile, and the processor seconds it took itself"""
+    watch, own = side_by_side.Others(), side_by_side.own()
     out = work()
-    u = os.times()
-    own = u.children_user + u.children_system - t.children_user - t.children_system + u.user + u.system - t.user - t.system
-    return out, max(0.0, (busy() - b - own) / (time.time() - wall)), own
+    return out, watch.cores(), side_by_side.own() - own
 
 
 def off(said, was):

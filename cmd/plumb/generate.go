@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -100,9 +101,15 @@ assistant is continued. With --chat a prompt is a user's message.`,
 			}
 			a.progress.Start("generate", "tokens", 0, 0)
 			defer a.progress.Done()
-			return a.readRecords(cmd.Context(), max(1, 8*max(g.opt.MaxBatch, 1)/g.samples), func(batch []*record) ([]*record, error) {
+			began := time.Now()
+			err = a.readRecords(cmd.Context(), max(1, 8*max(g.opt.MaxBatch, 1)/g.samples), func(batch []*record) ([]*record, error) {
 				return g.batch(cmd.Context(), batch)
 			})
+			if err == nil && g.tokens > 0 {
+				took := time.Since(began).Seconds()
+				a.note("generate: %d tokens in %.3f s, %.1f tokens/s, prompts and reading included", g.tokens, took, float64(g.tokens)/took)
+			}
+			return err
 		},
 	}
 	s.register(cmd)
