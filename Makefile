@@ -28,7 +28,7 @@ GOTESTFLAGS ?=
 $(TOOLCHAIN): scripts/setup.sh go.mod
 	@scripts/setup.sh $@
 
-.PHONY: help setup build quickstart test lint lint-c race noasm fuzz bench bench-all bench-ceiling bench-peers bench-gate plan-check tales tales-seeds chaos check-peft clean
+.PHONY: help setup build quickstart test lint lint-c race noasm arm fuzz bench bench-all bench-ceiling bench-peers bench-gate plan-check tales tales-seeds chaos check-peft clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -62,6 +62,10 @@ race: ## the tests under the race detector
 noasm: ## build and test the pure Go arithmetic
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 $(GO) test -short ./internal/kernels ./internal/tensor ./internal/model
+
+arm: ## build for 64-bit ARM and test its kernels in an emulator (gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, qemu-user)
+	CGO_ENABLED=1 GOARCH=arm64 CC=aarch64-linux-gnu-gcc $(GO) build ./...
+	CGO_ENABLED=1 GOARCH=arm64 CC=aarch64-linux-gnu-gcc $(GO) test -exec "qemu-aarch64 -L /usr/aarch64-linux-gnu" ./internal/kernels
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done

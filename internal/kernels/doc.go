@@ -4,8 +4,8 @@
 // float32; nothing is allocated in the steady state, nothing is logged.
 //
 // Every operation has one definition in Go (the *_generic.go files: documentation, test oracle and fallback)
-// and C kernels behind it for AVX2+FMA and AVX-512, chosen once at start by CPU features. The environment
-// variable PLUMB_KERNELS=generic|avx2|avx512 overrides the choice. Without cgo, or on another CPU, the definition
+// and C kernels behind it for AVX2+FMA, AVX-512 and NEON, chosen once at start by CPU features. The environment
+// variable PLUMB_KERNELS=generic|avx2|avx512|neon overrides the choice. Without cgo, or on another CPU, the definition
 // itself runs.
 //
 // # The bit rule

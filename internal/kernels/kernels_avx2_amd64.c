@@ -1,7 +1,7 @@
 // The kernels for AVX2 and FMA: Intel since Haswell (2013), AMD since Excavator (2015).
 #include "simd_avx2.h"
 
-#include "kernels_amd64.h"
+#include "kernels.h"
 
 #include "gemm.h"
 

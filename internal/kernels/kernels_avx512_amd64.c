@@ -1,7 +1,7 @@
 // The kernels for AVX-512 F, BW, DQ and VL: Intel servers since Skylake-SP (2017), AMD since Zen 4 (2022).
 #include "simd_avx512.h"
 
-#include "kernels_amd64.h"
+#include "kernels.h"
 
 #include "gemm.h"
 

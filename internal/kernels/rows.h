@@ -11,7 +11,7 @@ INLINE v16 NAME(dot_lanes)(const float *a, const float *b, long n) {
 // rms_norm: rows x [m,n] -> y; rstd may be 0.
 void NAME(rms_norm)(float *y, float *rstd, const float *x, const float *w, long m, long n, float eps) {
 	for (long r = 0; r < m; r++, x += n, y += n) {
-		float s = 1 / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(v_sum(NAME(dot_lanes)(x, x, n)) / (float)n + eps)));
+		float s = 1 / v_sqrt1(v_sum(NAME(dot_lanes)(x, x, n)) / (float)n + eps);
 		v16 f = v_set1(s);
 		EACH(n, { STORE(y, v_mul(v_mul(LOAD(x), f), LOAD(w))); });
 		if (rstd) rstd[r] = s;

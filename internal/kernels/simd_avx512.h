@@ -1,5 +1,5 @@
-// A vector of 16 floats as one AVX-512 register. See simd_avx2.h for the same in two; every function has the same
-// bits in both.
+// A vector of 16 floats as one AVX-512 register. See simd_avx2.h for the same in two, simd_neon.h in four;
+// every function has the same bits in all.
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -50,6 +50,7 @@ INLINE v16 v_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
 INLINE v16 v_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
 INLINE v16 v_div(v16 a, v16 b) { return _mm512_div_ps(a, b); }
 INLINE v16 v_sqrt(v16 a) { return _mm512_sqrt_ps(a); }
+INLINE float v_sqrt1(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
 // v_min and v_max return b where either is NaN.
 INLINE v16 v_min(v16 a, v16 b) { return _mm512_min_ps(a, b); }
 INLINE v16 v_max(v16 a, v16 b) { return _mm512_max_ps(a, b); }

@@ -1,7 +1,7 @@
-// Entry points of the kernels, once for each instruction set, and a function that picks one by isa (2 or 512). The
-// contracts are in the headers that define them.
-#ifndef KERNELS_AMD64_H
-#define KERNELS_AMD64_H
+// Entry points of the kernels, once for each instruction set, and a function that picks one by isa (2 or 512; ARM has one).
+// The contracts are in the headers that define them.
+#ifndef KERNELS_H
+#define KERNELS_H
 #include <stdint.h>
 
 // quantised is a matrix in few bits from row row0 on (weight_quantised.go); codes is 0 where there is none.
@@ -16,10 +16,16 @@ typedef struct {
 	long block, in, row0;
 } quantised;
 
+#if defined(__aarch64__)
+#define KERNEL(type, name, args, ...)              \
+	type name##_neon(__VA_ARGS__);                 \
+	static inline type name(int isa, __VA_ARGS__) { return (void)isa, name##_neon args; }
+#else
 #define KERNEL(type, name, args, ...)              \
 	type name##_avx2(__VA_ARGS__);                 \
 	type name##_avx512(__VA_ARGS__);               \
 	static inline type name(int isa, __VA_ARGS__) { return isa == 512 ? name##_avx512 args : name##_avx2 args; }
+#endif
 
 KERNEL(void, gemm, (c, ldc, a, rs, cs, bf, bh, ldb, kind, n, k, acc, i0, i1, p0, p1, kc, scratch, q),
        float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb, int kind, long n,
