@@ -28,7 +28,7 @@ GOTESTFLAGS ?=
 $(TOOLCHAIN): scripts/setup.sh go.mod
 	@scripts/setup.sh $@
 
-.PHONY: help setup build quickstart test lint lint-c race noasm arm fuzz bench bench-all bench-ceiling bench-peers bench-gate plan-check tales tales-seeds chaos check-peft clean
+.PHONY: help setup build quickstart test lint lint-c race noasm arm fuzz bench bench-all bench-ceiling bench-peers bench-gate large plan-check tales tales-seeds chaos check-peft clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -89,6 +89,9 @@ bin/kernels.test: $(TOOLCHAIN) FORCE
 	$(GO) test -c -o $@ ./internal/kernels
 
 FORCE:
+
+large: ## LoRA steps on 1.1 billion parameters in NF4 within 2 GB of memory; minutes
+	PLUMB_LARGE=1 $(GO) test -count 1 -run TestBillionWithinTwoGigabytes -v -timeout 60m ./internal/model
 
 chaos: build bin/chaos ## kill plumb run in every stage, ten times each; compare what comes out with an undisturbed run: chaos.json
 	bin/chaos -kills $(KILLS) -out chaos.json bin/plumb recipes/chaos.yaml runs/chaos $(CHAOSFLAGS)

@@ -28,15 +28,27 @@ func (a *app) configCmd() *cobra.Command {
 }
 
 func (a *app) configInitCmd() *cobra.Command {
-	var out string
+	var out, name string
 	cmd := &cobra.Command{
 		Use:   "init [SECTION ...]",
 		Short: "Print a recipe with every default and what it means",
+		Long: `Prints a recipe with every default and what it means. With --preset the settings of a
+published training take the place of the defaults: guanaco is QLoRA's for models of 7 and
+13 billion parameters, guanaco-33b for 33 and 65 (Dettmers et al. 2023), both sft alone
+unless sections are named.`,
 		Example: `  plumb config init sft reward ppo > recipe.yaml
-  plumb config init --out recipe.yaml`,
+  plumb config init --out recipe.yaml
+  plumb config init --preset guanaco > guanaco.yaml`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, sections []string) error {
-			data, err := config.Init(recipeDefaults(), docs(), sections...)
+			r, err := preset(name)
+			if err != nil {
+				return err
+			}
+			if name != "" && len(sections) == 0 {
+				sections = []string{"sft"}
+			}
+			data, err := config.Init(r, docs(), sections...)
 			if err != nil {
 				return usageError{err}
 			}
@@ -56,6 +68,7 @@ func (a *app) configInitCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "write to this file, which must not exist, instead of stdout")
+	cmd.Flags().StringVar(&name, "preset", "", "settings of a published training: "+strings.Join(presetNames(), ", "))
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"plumb/internal/optim"
 	"plumb/internal/plan"
 )
 
@@ -51,7 +52,7 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 	}
 	s.garbage += meanPair * float64(train*c.Epochs) * tr.Garbage.At(pl.layers)
 	s.checkpoints(pl, steps/c.SaveEvery, 12*n)
-	s.Memory.Adapters, s.Memory.Optimizer = int64(20*n), int64(8*n)
+	s.Memory.Adapters, s.Memory.Optimizer = int64(20*n), int64(optim.StateBytes(c.Optimizer.Bits, n))
 	s.Memory.Activations += int64(float64(min(c.MicroTokens, int(float64(held)*meanPair))) * fw.Bytes.At(pl.layers))
 	top := tr
 	if c.Layers > 0 && c.Layers < pl.layers { // frozen blocks keep nothing for the way back
@@ -122,7 +123,7 @@ func (pl *planner) planPPO(ctx context.Context, s *stagePlan) error {
 	s.phase("learning", tokens*float64(c.Epochs)*learn+steps*models*pl.r.Optimizer(n), "%d updates of %d epochs", updates, c.Epochs)
 	s.garbage += tokens * (float64(c.Epochs)*(tr.Garbage.At(pl.layers)+vt.Garbage.At(pl.layers)) + lp.Garbage.At(pl.layers) + sc.Garbage.At(pl.layers))
 	s.checkpoints(pl, updates/c.SaveEvery+1, int(models)*12*n)
-	s.Memory.Adapters, s.Memory.Optimizer = int64(40*n), int64(models)*int64(8*n)
+	s.Memory.Adapters, s.Memory.Optimizer = int64(40*n), int64(models)*int64(optim.StateBytes(c.Optimizer.Bits, n))
 	s.Memory.Activations += int64(float64(min(c.MicroTokens, int(tokens)/updates))*lp.Bytes.At(pl.layers)) + int64(float64(min(c.MicroTokens, int(tokens)/updates))*sc.Bytes.At(pl.layers))
 	if trunk {
 		s.Memory.Activations += int64(tokens/float64(updates)) * int64(4*pl.cfg.Hidden)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"plumb/internal/model"
+	"plumb/internal/optim"
 	"plumb/internal/peft"
 	"plumb/internal/plan"
 	"plumb/reward"
@@ -191,7 +192,7 @@ func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
 	}
 	s.garbage += float64(tokens) * tr.Garbage.At(pl.layers)
 	s.checkpoints(pl, steps/c.SaveEvery, 12*n)
-	s.Memory.Adapters, s.Memory.Optimizer = int64(12*n), int64(8*n)
+	s.Memory.Adapters, s.Memory.Optimizer = int64(12*n), int64(optim.StateBytes(c.Optimizer.Bits, n))
 	if len(held) > 0 {
 		s.Memory.Adapters += int64(4 * n) // the best so far
 	}

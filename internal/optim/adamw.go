@@ -184,6 +184,14 @@ func (o *AdamW) Step(params, grads []float32, lr float64) {
 	}
 }
 
+// StateBytes is about what the state of n parameters in large groups takes: 8 bytes a parameter, or 2 and the scales.
+func StateBytes(bits, n int) int {
+	if bits == 8 {
+		return 2*n + 8*n/kernels.MomentBlock
+	}
+	return 8 * n
+}
+
 // Bytes is what the state takes.
 func (o *AdamW) Bytes() int {
 	return 4*(len(o.m)+len(o.v)+len(o.mScale)+len(o.vScale)) + len(o.m8) + len(o.v8)
