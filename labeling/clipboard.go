@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"sync"
 
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
@@ -35,33 +33,4 @@ func (m *model) copyText() tea.Cmd {
 		_, err := io.WriteString(out, ansi.SetSystemClipboard(text))
 		return outcome{task: t, keep: true, say: fmt.Sprintf("%s is copied, if the terminal allows it", what), err: err}
 	})
-}
-
-// turns is a writer that two may use, one write after the other: the drawing of the screen, and the clipboard.
-type turns struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (t *turns) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.w.Write(p)
-}
-
-// terminalTurns is turns on a terminal, which is asked for its size.
-type terminalTurns struct {
-	*os.File
-	turns *turns
-}
-
-func (t terminalTurns) Write(p []byte) (int, error) { return t.turns.Write(p) }
-
-// inTurns makes w safe for two writers.
-func inTurns(w io.Writer) io.Writer {
-	t := &turns{w: w}
-	if f, ok := w.(*os.File); ok {
-		return terminalTurns{f, t}
-	}
-	return t
 }

@@ -82,8 +82,15 @@ type editRun struct {
 }
 
 func (r *editRun) SetStdin(in io.Reader)   { r.Stdin = in }
-func (r *editRun) SetStdout(out io.Writer) { r.Stdout = out }
 func (r *editRun) SetStderr(out io.Writer) { r.Stderr = out }
+
+// SetStdout gives the editor the terminal itself: an editor wants no pipe.
+func (r *editRun) SetStdout(out io.Writer) {
+	if t, ok := out.(terminalTurns); ok {
+		out = t.file
+	}
+	r.Stdout = out
+}
 
 func (r *editRun) Run() error {
 	if _, err := os.Stat(r.path); errors.Is(err, fs.ErrNotExist) {

@@ -3,6 +3,7 @@ package labeling
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -216,6 +217,24 @@ func TestEditing(t *testing.T) {
 	b.send(edited{0, "nowhere", fmt.Errorf("exit status 1")})
 	if !strings.Contains(b.m.status, "its text is kept in nowhere") {
 		t.Error(b.m.status)
+	}
+}
+
+// The editor gets the terminal, not a pipe that ends in it.
+func TestTheEditorGetsTheTerminal(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "tty"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	out := inTurns(f, nil)
+	if _, past := out.(io.StringWriter); past {
+		t.Error("strings are written past the turns")
+	}
+	r := &editRun{Cmd: exec.Command("true")}
+	r.SetStdout(out)
+	if r.Stdout != any(f) {
+		t.Errorf("the editor's output is %T", r.Stdout)
 	}
 }
 

@@ -33,6 +33,7 @@ type Options struct {
 	Remote     bool              // the person is elsewhere: no editor is started on this machine
 	Mouse      bool              // the wheel scrolls; selecting text then needs the shift key
 
+	Record  io.Writer     // gets a recording of the screen, as asciinema plays it; nil: none is made
 	In      io.Reader     // keys; nil means os.Stdin
 	Out     io.Writer     // screen; nil means os.Stdout
 	Environ []string      // environment of the screen's owner; nil means os.Environ()
@@ -106,7 +107,8 @@ func runSession(ctx context.Context, ss *Session, opt Options, plain bool) error
 	if plain {
 		return runPlain(ctx, ss, opt)
 	}
-	opt.Out = inTurns(opt.Out)
+	rec := newCast(opt)
+	opt.Out = inTurns(opt.Out, rec)
 	m, err := newModel(ctx, ss, opt)
 	if err != nil {
 		return err
@@ -138,11 +140,11 @@ func runSession(ctx context.Context, ss *Session, opt Options, plain bool) error
 	_, err = p.Run()
 	close(over)
 	<-resizes
-	if ctx.Err() != nil {
-		return ctx.Err()
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case errors.Is(err, tea.ErrProgramKilled) || errors.Is(err, tea.ErrInterrupted):
+		err = context.Canceled
 	}
-	if errors.Is(err, tea.ErrProgramKilled) || errors.Is(err, tea.ErrInterrupted) {
-		return context.Canceled
-	}
-	return err
+	return errors.Join(err, rec.end())
 }

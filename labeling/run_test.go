@@ -2,6 +2,7 @@ package labeling
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,7 +73,7 @@ func (x *terminal) screen() string {
 // await waits until the screen shows a text.
 func (x *terminal) await(text string) {
 	x.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if strings.Contains(x.screen(), text) {
 			return
 		}
@@ -93,7 +94,7 @@ func (x *terminal) end() error {
 	case err := <-x.done:
 		x.keys.Close()
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		x.t.Fatal("the program does not end")
 		return nil
 	}
@@ -148,6 +149,54 @@ func TestProgramOnATerminal(t *testing.T) {
 		t.Errorf("%d of 100 items were swapped", swapped)
 	}
 }
+
+// A recording has the same bytes as the screen got, and says how large it was.
+func TestRecording(t *testing.T) {
+	s := openTest(t, filepath.Join(t.TempDir(), "l.db"))
+	defer s.Close()
+	addPairs(t, s, 2)
+	var rec strings.Builder
+	x := startTerminal(context.Background(), t, s, 90, 25, Options{Record: &rec})
+	x.await("item 1")
+	x.press("1")
+	x.await("✓ 1 upper much better")
+	want := x.screen()
+	x.press("q")
+	if err := x.end(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(rec.String()), "\n")
+	if !strings.HasPrefix(lines[0], `{"version": 2, "width": 90, "height": 25, `) {
+		t.Error(lines[0])
+	}
+	again := &terminal{t: t, emu: &screenOf{emu: vt.NewEmulator(90, 25)}}
+	again.emu.Write([]byte("\x1b[20h"))
+	shown := false
+	last := 0.0
+	for _, l := range lines[1:] {
+		var event [3]any
+		if err := json.Unmarshal([]byte(l), &event); err != nil || event[1] != "o" || event[0].(float64) < last {
+			t.Fatalf("%s: %v", l, err)
+		}
+		last = event[0].(float64)
+		again.emu.Write([]byte(event[2].(string)))
+		shown = shown || again.screen() == want
+	}
+	if !shown {
+		t.Errorf("played again, the recording never shows\n%s", want)
+	}
+	x = startTerminal(context.Background(), t, s, 90, 25, Options{Record: fullDisk{}})
+	x.await("item 2")
+	x.press("q")
+	if err := x.end(); err == nil || !strings.Contains(err.Error(), "recording: disk full") {
+		t.Error(err)
+	}
+}
+
+// fullDisk is a disk that is full.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 // A second sitting finds the work of the first, undo included, and several may go on at once.
 func TestUndoAcrossSittings(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 
 // labelFlags are the choices of a sitting without a recipe.
 type labelFlags struct {
-	path, guidelines string
-	opt              labeling.Options
+	path, guidelines, record string
+	opt                      labeling.Options
 }
 
 func (f *labelFlags) register(cmd *cobra.Command) {
@@ -27,6 +27,7 @@ func (f *labelFlags) register(cmd *cobra.Command) {
 	fs.BoolVar(&o.Mouse, "mouse", false, "the wheel scrolls; selecting text then needs the shift key")
 	fs.BoolVar(&o.Opinion, "opinion", false, "say after each choice what the models in the store think (plumb label score)")
 	fs.IntVar(&o.Sitting, "goal", 0, "judgements that this sitting aims at")
+	fs.StringVar(&f.record, "record", "", "write a recording of the screen, as asciinema plays it")
 	fs.StringVar(&f.guidelines, "guidelines", "", "markdown file shown by g")
 	fs.StringSliceVar(&o.Tags, "reasons", nil, "reasons that t ticks, at most nine")
 	fs.StringSliceVar(&o.Axes, "axes", nil, "what answers are rated on; by default helpful, harmless, honest")
@@ -64,7 +65,17 @@ func (a *app) label(ctx context.Context, f labelFlags) error {
 	if err != nil {
 		return err
 	}
-	return withStore(ctx, f.path, false, func(store *labeling.Store) error { return labeling.Run(ctx, store, opt) })
+	return withStore(ctx, f.path, false, func(store *labeling.Store) error {
+		if f.record == "" {
+			return labeling.Run(ctx, store, opt)
+		}
+		file, err := os.Create(f.record)
+		if err != nil {
+			return err
+		}
+		opt.Record = file
+		return errors.Join(labeling.Run(ctx, store, opt), file.Close())
+	})
 }
 
 func (a *app) labelCmd() *cobra.Command {

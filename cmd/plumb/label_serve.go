@@ -47,7 +47,7 @@ loses nothing.`,
 	}
 	lf.register(cmd)
 	fs := cmd.Flags()
-	for _, only := range []string{"annotator", "plain"} { // these are the person's, not the server's
+	for _, only := range []string{"annotator", "plain", "record"} { // these are the person's, not the server's
 		if err := fs.MarkHidden(only); err != nil {
 			panic("plumb: serve: no flag " + only)
 		}
