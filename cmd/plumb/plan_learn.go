@@ -6,6 +6,7 @@ import (
 
 	"plumb/internal/optim"
 	"plumb/internal/plan"
+	"plumb/ppo"
 )
 
 func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
@@ -35,7 +36,7 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 		return err
 	}
 	seconds := meanPair * float64(train*c.Epochs) * pl.topPass(tr, fw, c.Layers, false)
-	s.phase("steps", seconds+float64(steps)*pl.r.Optimizer(n), "%d of %d pairs, %.0f tokens each", steps, c.Batch, meanPair*float64(c.Batch))
+	s.phase("steps", seconds+float64(steps)*pl.r.Optimizer(n, c.Optimizer.Bits), "%d of %d pairs, %.0f tokens each", steps, c.Batch, meanPair*float64(c.Batch))
 	if held > 0 {
 		times := steps/c.EvalEvery + 2 // at the end twice: for the log, and for the result
 		s.phase("held out", float64(times*held)*meanPair*fw.Seconds.At(pl.layers), "%d pairs, %d times", held, times)
@@ -52,7 +53,8 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 	}
 	s.garbage += meanPair * float64(train*c.Epochs) * tr.Garbage.At(pl.layers)
 	s.checkpoints(pl, steps/c.SaveEvery, 12*n)
-	s.Memory.Adapters, s.Memory.Optimizer = int64(20*n), int64(optim.StateBytes(c.Optimizer.Bits, n))
+	s.Memory.Adapters = int64(20 * n)
+	s.Memory.Optimizer = int64(optim.StateBytes(c.Optimizer.Bits, n))
 	s.Memory.Activations += int64(float64(min(c.MicroTokens, int(float64(held)*meanPair))) * fw.Bytes.At(pl.layers))
 	top := tr
 	if c.Layers > 0 && c.Layers < pl.layers { // frozen blocks keep nothing for the way back
@@ -62,73 +64,98 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 	return nil
 }
 
+// ppoPlan is what the parts of a ppo stage share.
+type ppoPlan struct {
+	c              ppo.Config
+	rows           plan.Rows // prompts with their responses
+	tokens         float64   // of all of them
+	policy, critic plan.Adapter
+	logp, score    plan.Pass // forward
+	trunk          bool      // what lies below the critic's trained blocks is computed once an update
+}
+
 func (pl *planner) planPPO(ctx context.Context, s *stagePlan) error {
 	c := *pl.recipe.PPO
+	x := ppoPlan{c: c, policy: pl.policy(), critic: scored(pl.policy())}
 	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, "", c.Read.Local, 0, c.MaxPrompt)
 	if err != nil {
 		return err
 	}
 	s.ceiling()
 	answers := pl.answers.of(c.Episodes, c.Sampling.MaxNew)
-	asked, rows := make([]int, c.Episodes), plan.Rows{}
+	asked, drawn := make([]int, c.Episodes), slices.Clone(answers)
 	for i, n := range answers {
 		asked[i] = prompts[i%len(prompts)]
-		rows.Lengths, rows.Targets = append(rows.Lengths, asked[i]+n-1), append(rows.Targets, n)
+		x.rows.Lengths, x.rows.Targets = append(x.rows.Lengths, asked[i]+n-1), append(x.rows.Targets, n)
+		if c.Stop.After > 0 { // generated to the end and cut then
+			drawn[i] = c.Sampling.MaxNew
+		}
 	}
-	updates, tokens := c.Updates(), float64(rows.Tokens())
-	rolled, err := pl.sampling(ctx, s, asked, answers, c.Batch, c.Sampling.MaxBatch)
+	x.tokens = float64(x.rows.Tokens())
+	x.trunk = c.Critic.Layers > 0 && c.Critic.Layers < pl.layers && !c.Critic.Shared
+	rolled, err := pl.sampling(ctx, s, asked, drawn, c.Batch, c.Sampling.MaxBatch)
 	if err != nil {
 		return err
 	}
 	s.phase("sampling", rolled, "%d answers, %d at a time", c.Episodes, min(c.Sampling.MaxBatch, c.Batch))
+	if err := pl.ppoExperience(s, &x); err != nil {
+		return err
+	}
+	return pl.ppoLearning(s, &x)
+}
 
-	policy, critic := pl.policy(), scored(pl.policy())
-	lp, err := pl.r.Forward(policy, rows, c.MicroTokens, plan.Likelihood)
-	if err != nil {
+// ppoExperience is what is computed of the responses before learning: log-probabilities of policy and reference, values, scores.
+func (pl *planner) ppoExperience(s *stagePlan, x *ppoPlan) error {
+	var err error
+	if x.logp, err = pl.r.Forward(x.policy, x.rows, x.c.MicroTokens, plan.Likelihood); err != nil {
 		return err
 	}
-	sc, err := pl.r.Forward(critic, rows, c.MicroTokens, plan.Value)
-	if err != nil {
+	if x.score, err = pl.r.Forward(x.critic, x.rows, x.c.MicroTokens, plan.Value); err != nil {
 		return err
 	}
-	top := c.Critic.Layers
-	trunk := top > 0 && top < pl.layers && !c.Critic.Shared
-	judge := lp.Seconds.At(pl.layers) + sc.Seconds.At(pl.layers) // reference and critic
-	if trunk && pl.recipe.Reward != nil && pl.recipe.Reward.Layers == top {
-		judge -= sc.Seconds.Block * float64(pl.layers-top) // one trunk for both
+	each := 2*x.logp.Seconds.At(pl.layers) + 2*x.score.Seconds.At(pl.layers)
+	if x.trunk && pl.recipe.Reward != nil && pl.recipe.Reward.Layers == x.c.Critic.Layers {
+		each -= x.score.Seconds.Block * float64(pl.layers-x.c.Critic.Layers) // one trunk for reference and critic
 	}
-	s.phase("log-probabilities, values, scores", tokens*(lp.Seconds.At(pl.layers)+judge+sc.Seconds.At(pl.layers)), "%.0f tokens, by policy, reference, critic and reward model", tokens)
+	s.phase("log-probabilities, values, scores", x.tokens*each, "%.0f tokens, by policy, reference, critic and reward model", x.tokens)
+	micro := float64(min(x.c.MicroTokens, int(x.tokens)/x.c.Updates()))
+	s.Memory.Activations += int64(micro * (x.logp.Bytes.At(pl.layers) + x.score.Bytes.At(pl.layers)))
+	s.garbage += x.tokens * (x.logp.Garbage.At(pl.layers) + x.score.Garbage.At(pl.layers))
+	if x.trunk {
+		s.Memory.Activations += int64(x.tokens/float64(x.c.Updates())) * int64(4*pl.cfg.Hidden)
+	}
+	return nil
+}
 
-	perStep := int(tokens) / max(updates*c.Minibatches, 1)
-	micro := min(c.MicroTokens, perStep)
-	tr, err := pl.r.Train(policy, rows, micro, plan.Policy, c.Recompute)
+// ppoLearning is the epochs over each batch, of the policy and of a critic that is not on its trunk.
+func (pl *planner) ppoLearning(s *stagePlan, x *ppoPlan) error {
+	c, updates := x.c, x.c.Updates()
+	micro := min(c.MicroTokens, int(x.tokens)/max(updates*c.Minibatches, 1))
+	train, err := pl.r.Train(x.policy, x.rows, micro, plan.Policy, c.Recompute)
 	if err != nil {
 		return err
 	}
-	vt, err := pl.r.Train(critic, rows, micro, plan.Value, c.Recompute)
+	value, err := pl.r.Train(x.critic, x.rows, micro, plan.Value, c.Recompute)
 	if err != nil {
 		return err
 	}
-	n, err := pl.r.Parameters(critic)
+	n, err := pl.r.Parameters(x.critic)
 	if err != nil {
 		return err
 	}
-	learn := tr.Seconds.At(pl.layers)
-	models := 1.0
+	s.Memory.Optimizer = int64(optim.StateBytes(c.Optimizer.Bits, n))
+	learn, models := train.Seconds.At(pl.layers), 1
 	if !c.Critic.Shared {
-		learn += pl.topPass(vt, sc, top, trunk)
+		learn += pl.topPass(value, x.score, c.Critic.Layers, x.trunk)
 		models = 2
+		s.Memory.Optimizer *= 2
 	}
-	steps := float64(updates * c.Epochs * c.Minibatches)
-	s.phase("learning", tokens*float64(c.Epochs)*learn+steps*models*pl.r.Optimizer(n), "%d updates of %d epochs", updates, c.Epochs)
-	s.garbage += tokens * (float64(c.Epochs)*(tr.Garbage.At(pl.layers)+vt.Garbage.At(pl.layers)) + lp.Garbage.At(pl.layers) + sc.Garbage.At(pl.layers))
-	s.checkpoints(pl, updates/c.SaveEvery+1, int(models)*12*n)
-	s.Memory.Adapters, s.Memory.Optimizer = int64(40*n), int64(models)*int64(optim.StateBytes(c.Optimizer.Bits, n))
-	s.Memory.Activations += int64(float64(min(c.MicroTokens, int(tokens)/updates))*lp.Bytes.At(pl.layers)) + int64(float64(min(c.MicroTokens, int(tokens)/updates))*sc.Bytes.At(pl.layers))
-	if trunk {
-		s.Memory.Activations += int64(tokens/float64(updates)) * int64(4*pl.cfg.Hidden)
-	}
-	s.tape(min(c.MicroTokens, rows.Largest(c.Batch/c.Minibatches, int(steps))), tr, pl)
+	steps := updates * c.Epochs * c.Minibatches
+	s.phase("learning", x.tokens*float64(c.Epochs)*learn+float64(steps*models)*pl.r.Optimizer(n, c.Optimizer.Bits), "%d updates of %d epochs", updates, c.Epochs)
+	s.garbage += x.tokens * float64(c.Epochs) * (train.Garbage.At(pl.layers) + value.Garbage.At(pl.layers))
+	s.checkpoints(pl, updates/c.SaveEvery+1, models*12*n)
+	s.Memory.Adapters = int64(40 * n) // of policy and critic, reference and reward model: values and packed, two with gradients
+	s.tape(min(c.MicroTokens, x.rows.Largest(c.Batch/c.Minibatches, steps)), train, pl)
 	return nil
 }
 

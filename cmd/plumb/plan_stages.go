@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 
 	"plumb/internal/model"
 	"plumb/internal/optim"
 	"plumb/internal/peft"
 	"plumb/internal/plan"
-	"plumb/reward"
 	"plumb/sft"
 )
 
@@ -139,10 +137,9 @@ func rowsOf(rows []sft.Row) plan.Rows {
 	return out
 }
 
-func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
-	c := *pl.recipe.SFT
-	var train, held []sft.Row
-	err := s.reading(func() (any, string, error) {
+// readSFT reads the rows of sft as the stage does.
+func (pl *planner) readSFT(ctx context.Context, s *stagePlan, c sft.Config) (train, held []sft.Row, err error) {
+	err = s.reading(func() (any, string, error) {
 		var paths []string
 		for _, d := range c.Data {
 			path, _, err := pl.dataOr(ctx, d.Path, d.SHA256, d.Local)
@@ -155,6 +152,12 @@ func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
 		train, held, err = pl.sftRows(pl.sides, c, paths)
 		return nil, fmt.Sprintf("%d rows to learn from, %d held out", len(train), len(held)), err
 	})
+	return train, held, err
+}
+
+func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
+	c := *pl.recipe.SFT
+	train, held, err := pl.readSFT(ctx, s, c)
 	if err != nil {
 		return err
 	}
@@ -179,7 +182,7 @@ func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
 	if err != nil {
 		return err
 	}
-	s.phase("steps", float64(tokens)*tr.Seconds.At(pl.layers)+float64(steps)*pl.r.Optimizer(n), "%d of %d rows, %d tokens each", steps, c.Batch, perStep)
+	s.phase("steps", float64(tokens)*tr.Seconds.At(pl.layers)+float64(steps)*pl.r.Optimizer(n, c.Optimizer.Bits), "%d of %d rows, %d tokens each", steps, c.Batch, perStep)
 	if len(held) > 0 {
 		fw, err := pl.r.Forward(a, out, c.MicroTokens, plan.Likelihood)
 		if err != nil {
@@ -192,7 +195,8 @@ func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
 	}
 	s.garbage += float64(tokens) * tr.Garbage.At(pl.layers)
 	s.checkpoints(pl, steps/c.SaveEvery, 12*n)
-	s.Memory.Adapters, s.Memory.Optimizer = int64(12*n), int64(optim.StateBytes(c.Optimizer.Bits, n))
+	s.Memory.Adapters = int64(12 * n) // values, gradients, packed
+	s.Memory.Optimizer = int64(optim.StateBytes(c.Optimizer.Bits, n))
 	if len(held) > 0 {
 		s.Memory.Adapters += int64(4 * n) // the best so far
 	}
@@ -221,185 +225,6 @@ func (pl *planner) topPass(train, forward plan.Pass, top int, trunkAtHand bool) 
 		t += forward.Seconds.Block * float64(pl.layers-top)
 	}
 	return t
-}
-
-// prompts are the lengths of a stage's prompts, with their count noted.
-func (pl *planner) prompts(ctx context.Context, s *stagePlan, key, ref, sha, local string, limit, longest int) ([]int, error) {
-	var out []int
-	err := s.reading(func() (any, string, error) {
-		path, _, err := pl.dataOr(ctx, ref, sha, local)
-		if err != nil {
-			return nil, "", fmt.Errorf("%s: %w", key, err)
-		}
-		read, _, err := pl.readPrompts(ctx, key, path, "", limit)
-		if err != nil {
-			return nil, "", err
-		}
-		enc, err := pl.sides.encoder()
-		if err != nil {
-			return nil, "", err
-		}
-		encoded, _, err := enc.Prompts(read, longest)
-		for _, x := range encoded {
-			out = append(out, len(x.IDs))
-		}
-		return []any{read, encoded}, fmt.Sprintf("%d prompts", len(out)), err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: no prompts", key)
-	}
-	return out, nil
-}
-
-// sampling is the time to answer prompts, in groups that are answered one after another, and the memory of it.
-func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers []int, group, places int) (float64, error) {
-	total, longest := 0, 0
-	for _, n := range prompts {
-		total, longest = total+n, max(longest, n)
-	}
-	mean := total / max(len(prompts), 1)
-	places = min(places, group, len(prompts))
-	fw, err := pl.r.Forward(pl.policy(), plan.Rows{Lengths: prompts, Targets: make([]int, len(prompts))}, 2048, plan.Likelihood)
-	if err != nil {
-		return 0, err
-	}
-	one, full, err := pl.r.Steps(ctx, pl.policy(), places, mean+int(pl.answers.mean())/2)
-	if err != nil {
-		return 0, err
-	}
-	seconds := float64(total) * fw.Seconds.At(pl.layers)
-	for at := 0; at < len(answers); at += group {
-		for n, steps := range plan.Occupancy(answers[at:min(at+group, len(answers))], places) {
-			if n == 0 || steps == 0 {
-				continue
-			}
-			step := full.At(pl.layers)
-			if places > 1 {
-				step = one.At(pl.layers) + (step-one.At(pl.layers))*float64(n-1)/float64(places-1)
-			}
-			seconds += float64(steps) * step
-		}
-	}
-	most := 0
-	for _, n := range answers {
-		most = max(most, n)
-	}
-	// Every group has caches and a tape of its own, and leaves them.
-	s.garbage += float64((len(answers)+group-1)/group) * (float64(places*(mean+most))*pl.r.CacheBytes() + sampleTape)
-	s.Memory.Cache = max(s.Memory.Cache, int64(float64(places*(mean+most))*pl.r.CacheBytes()))
-	s.Memory.Head += int64(float64(places) * pl.r.LogitBytes())
-	s.fits("max_batch", places, float64(longest+most)*pl.r.CacheBytes()+pl.r.LogitBytes())
-	return seconds, nil
-}
-
-// sampleTape is the least that a sampling tape takes.
-const sampleTape = 4 << 20
-
-func (pl *planner) planPairs(ctx context.Context, s *stagePlan) error {
-	c := pl.recipe.Pairs
-	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, "", "", c.Limit, c.MaxPrompt)
-	if err != nil {
-		return err
-	}
-	groups := min(max(1, len(c.From))*len(c.Temperature), c.PerPrompt)
-	per := c.PerPrompt / max(groups, 1)
-	asked := make([]int, 0, len(prompts)*c.PerPrompt)
-	for _, n := range prompts {
-		for range c.PerPrompt {
-			asked = append(asked, n)
-		}
-	}
-	answers := pl.answers.of(len(asked), c.MaxNew)
-	seconds, err := pl.sampling(ctx, s, asked, answers, max(1, c.SaveEvery*per), c.MaxBatch)
-	if err != nil {
-		return err
-	}
-	s.phase("sampling", seconds, "%d answers, %d at a time", len(asked), c.MaxBatch)
-	s.checkpoints(pl, len(prompts)/c.SaveEvery, 64<<10)
-	return nil
-}
-
-// common is how many ids two sequences begin with, which are computed once.
-func common(a, b []int32) int {
-	n := 0
-	for n < min(len(a), len(b))-1 && a[n] == b[n] {
-		n++
-	}
-	return n
-}
-
-// pairsOf are the sequences that reward learns from, what a pair begins with in the first alone: read where they are in files, else those that pairs will make.
-func (pl *planner) pairsOf(ctx context.Context, c reward.Config, s *stagePlan) (plan.Rows, error) {
-	var rows plan.Rows
-	err := s.reading(func() (any, string, error) {
-		var keep []any
-		for _, d := range c.Data {
-			if filepath.Ext(d.Path) == ".db" {
-				made, err := pl.pairsToBe(ctx, d.Limit)
-				if err != nil {
-					return nil, "", err
-				}
-				rows.Lengths = append(rows.Lengths, made...)
-				continue
-			}
-			read, _, err := pl.comparisons(ctx, d)
-			if err != nil {
-				return nil, "", fmt.Errorf("data: %w", err)
-			}
-			list, err := read(ctx)
-			if err != nil {
-				return nil, "", fmt.Errorf("data: %w", err)
-			}
-			enc, err := pl.sides.encoder()
-			if err != nil {
-				return nil, "", err
-			}
-			pairs, err := pl.rewardPairs(enc, c, comparisons{name: d.Path, list: list})
-			if err != nil {
-				return nil, "", err
-			}
-			for _, x := range pairs {
-				rows.Lengths = append(rows.Lengths, len(x.Chosen), len(x.Rejected)-common(x.Chosen, x.Rejected))
-			}
-			keep = append(keep, list, pairs)
-		}
-		return keep, fmt.Sprintf("%d pairs", len(rows.Lengths)/2), nil
-	})
-	rows.Targets = make([]int, len(rows.Lengths))
-	s.ceiling()
-	return rows, err
-}
-
-// pairsToBe are the lengths of the sides of the pairs that this recipe's own stage pairs will put into the store.
-func (pl *planner) pairsToBe(ctx context.Context, limit int) ([]int, error) {
-	c := pl.recipe.Pairs
-	if c == nil {
-		return nil, fmt.Errorf("reward learns from a label store, and the recipe has no section pairs that fills it: how many judgements there will be is not known")
-	}
-	prompts, err := pl.prompts(ctx, &stagePlan{}, "pairs.prompts", c.Prompts, "", "", c.Limit, c.MaxPrompt)
-	if err != nil {
-		return nil, err
-	}
-	per := c.PerPrompt * (c.PerPrompt - 1) / 2
-	if c.Pair == "next" {
-		per = c.PerPrompt - 1
-	}
-	n := len(prompts) * per
-	if limit > 0 {
-		n = min(n, limit)
-	}
-	answers := pl.answers.of(2*n, c.MaxNew)
-	out := make([]int, 0, 2*n)
-	for i, a := range answers {
-		if i%2 == 0 {
-			a += prompts[i/2/per%len(prompts)]
-		}
-		out = append(out, a)
-	}
-	return out, nil
 }
 
 // availableBytes is the memory that a program could get now, 0 where the system does not say.

@@ -80,7 +80,7 @@ type Rehearsal struct {
 	Weights, Load Line
 	passes        map[string]Pass
 	steps         map[string][2]Line
-	optimizer     map[int]float64
+	optimizer     map[moved]float64
 	losses        losses
 }
 
@@ -103,7 +103,7 @@ func New(cfg model.Config, w model.Weights, pool *kernels.Pool) (*Rehearsal, err
 }
 
 func (r *Rehearsal) reset() {
-	r.passes, r.steps, r.optimizer = map[string]Pass{}, map[string][2]Line{}, map[int]float64{}
+	r.passes, r.steps, r.optimizer = map[string]Pass{}, map[string][2]Line{}, map[moved]float64{}
 	r.losses = losses{objective.NLL(), objective.Policy(objective.Clipping{Low: 0.2, High: 0.2}, 0), objective.Value(0.2)}
 }
 
@@ -287,19 +287,29 @@ func (r *Rehearsal) stepSeconds(ctx context.Context, m *model.Model, a *peft.Ada
 	return max(took(more)-took(few), 0) / (more - few), fail
 }
 
-// Optimizer is the time to clip and move n parameters.
-func (r *Rehearsal) Optimizer(n int) float64 {
-	if s, ok := r.optimizer[n]; ok {
+// moved is what an optimizer step depends on.
+type moved struct{ n, bits int }
+
+// Optimizer is the time to clip and move n parameters, moments in 32 or 8 bits.
+func (r *Rehearsal) Optimizer(n, bits int) float64 {
+	key := moved{n, bits}
+	if s, ok := r.optimizer[key]; ok {
 		return s
 	}
 	x, g := make([]float32, n), make([]float32, n)
-	opt := optim.NewAdamW(r.pool, n, optim.Defaults())
+	opt := optim.NewAdamW(r.pool, n, moments(bits))
 	s := shortest(func() {
 		optim.Clip(r.pool, g, 1)
 		opt.Step(x, g, 1e-4)
 	})
-	r.optimizer[n] = s
+	r.optimizer[key] = s
 	return s
+}
+
+func moments(bits int) optim.Config {
+	c := optim.Defaults()
+	c.Bits = bits
+	return c
 }
 
 // shortest is the least of the times of a few calls, after one that warms up: what other programs take is not the work's.
