@@ -54,12 +54,13 @@ type fewBits struct {
 
 // FewBits implements model.FewBitsWeights.
 func (w fewBits) FewBits(name string) (*kernels.Quantised, error) {
-	own, err := w.Source.FewBits(name)
-	if err != nil || own != nil || w.kind == "" {
-		if own != nil && w.kind != "" {
-			return nil, fmt.Errorf("%s is stored in few bits already: leave quantize out", name)
-		}
+	if w.kind == "" {
+		own, err := w.Source.FewBits(name)
 		return (*kernels.Quantised)(own), err
+	}
+	switch dtype, _, _ := w.Info(name); dtype {
+	case "NF4", "FP4", "INT8":
+		return nil, fmt.Errorf("%s is stored as %s already: leave quantize out", name, dtype)
 	}
 	if w.cache != nil {
 		q, err := w.cache.FewBits(name)

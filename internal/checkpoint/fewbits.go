@@ -150,14 +150,19 @@ func (p *parts) check(count int) error {
 		want(p.nested, "nested_absmax", F32, (blocks+nestedBlock-1)/nestedBlock), want(p.nestedMap, "nested_quant_map", F32, 256))
 }
 
-// FewBits reads a matrix that is stored in few bits as it is; nil for any other tensor. Scales that are not finite are an
+// FewBits reads a matrix that is stored in few bits as it is: bitsandbytes' 4 bits, GGUF's Q4_0 and Q8_0; nil for any other
+// tensor. Scales that are not finite are an
 // error. The caller owns the slices.
 func (s *Source) FewBits(name string) (*FewBits, error) {
 	t, err := s.find(name)
-	if err != nil || t.few == nil {
+	if err != nil {
 		return nil, err
 	}
-	return t.few.read()
+	if t.few != nil {
+		return t.few.read()
+	}
+	f, err := t.blockBits()
+	return f, t.explain(err)
 }
 
 func (p *parts) read() (*FewBits, error) {
