@@ -51,9 +51,9 @@ type Inputs struct {
 	Progress      Progress
 }
 
-// Progress is told what is being done and how far it is.
+// Progress is told what is being done and how far it is, in units; total is 0 where it is not known.
 type Progress interface {
-	Step(what string, done, total int)
+	Step(what, unit string, done, total int)
 }
 
 // Report is report.json.
@@ -110,14 +110,13 @@ func Run(ctx context.Context, cfg Config, in Inputs, st *run.Stage) (*Report, er
 		if i == 0 {
 			s.Role = "judge"
 		}
-		e.progress("score "+s.Name, i, 1+len(in.Proxies))
-		before, err := s.Score(ctx, r.before)
+		before, err := e.scores(ctx, s, in.Before.Name, r.before)
 		if err != nil {
-			return nil, fmt.Errorf("score answers of %s with %s: %w", in.Before.Name, s.Name, err)
+			return nil, err
 		}
-		after, err := s.Score(ctx, r.after)
+		after, err := e.scores(ctx, s, in.After.Name, r.after)
 		if err != nil {
-			return nil, fmt.Errorf("score answers of %s with %s: %w", in.After.Name, s.Name, err)
+			return nil, err
 		}
 		c, err := compare(s, before, after, cfg, in.Seed+uint64(2*i))
 		if err != nil {
@@ -148,10 +147,44 @@ type evaluation struct {
 	tape *tensor.Tape
 }
 
-func (e *evaluation) progress(what string, done, total int) {
+func (e *evaluation) progress(what, unit string, done, total int) {
 	if e.in.Progress != nil {
-		e.in.Progress.Step(what, done, total)
+		e.in.Progress.Step(what, unit, done, total)
 	}
+}
+
+// shown is how many answers are computed between two words on how far it is.
+const shown = 32
+
+// scores are those of a scorer for all answers of a side.
+func (e *evaluation) scores(ctx context.Context, s Scorer, side string, answers []Answer) ([]float64, error) {
+	var out []float64
+	what := "scores of " + side + " by " + s.Name
+	for lo := 0; lo < len(answers); lo += shown {
+		e.progress(what, "answers", lo, len(answers))
+		part, err := s.Score(ctx, answers[lo:min(lo+shown, len(answers))])
+		if err != nil {
+			return nil, fmt.Errorf("score answers of %s with %s: %w", side, s.Name, err)
+		}
+		out = append(out, part...)
+	}
+	e.progress(what, "answers", len(answers), len(answers))
+	return out, nil
+}
+
+// logProbs are the log-probabilities of all continuations at temperature 1.
+func (e *evaluation) logProbs(ctx context.Context, what string, a *peft.Adapter, cs []model.Continuation) ([][]float32, error) {
+	var out [][]float32
+	for lo := 0; lo < len(cs); lo += shown {
+		e.progress(what, "texts", lo, len(cs))
+		part, _, err := e.in.Model.LogProbsOf(ctx, e.tape, a, cs[lo:min(lo+shown, len(cs))], 1, e.cfg.MicroTokens)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, part...)
+	}
+	e.progress(what, "texts", len(cs), len(cs))
+	return out, nil
 }
 
 // sampleStream keeps the draws of the answers apart from those of other stages with the same seed.
@@ -171,7 +204,12 @@ func (e *evaluation) answers(ctx context.Context, p Policy) ([]Answer, error) {
 		Temperature: float32(e.cfg.Temperature), TopP: e.cfg.TopP, Greedy: e.cfg.Temperature == 0,
 		StopIDs: e.in.StopIDs, MaxNew: e.cfg.MaxNew, MaxBatch: e.cfg.MaxBatch, Seed: rng.Derive(e.in.Seed, sampleStream),
 	}
-	e.progress("answers of "+p.Name, 0, len(reqs))
+	what, tokens := "answers of "+p.Name, 0
+	e.progress(what, "tokens", 0, 0)
+	opt.Token = func(int, int32, float32) {
+		tokens++
+		e.progress(what, "tokens", tokens, 0)
+	}
 	cs, err := rollout.Generate(ctx, e.in.Model, p.Adapter, reqs, opt)
 	if err != nil {
 		return nil, fmt.Errorf("generate answers of %s: %w", p.Name, err)
@@ -188,13 +226,11 @@ func (e *evaluation) kl(ctx context.Context, r *Report) error {
 	for i, a := range r.after {
 		cs[i] = model.Continuation{Context: a.PromptIDs, IDs: a.IDs}
 	}
-	e.progress("divergence", 0, 2)
-	after, _, err := e.in.Model.LogProbsOf(ctx, e.tape, e.in.After.Adapter, cs, 1, e.cfg.MicroTokens)
+	after, err := e.logProbs(ctx, "log-probabilities by "+e.in.After.Name, e.in.After.Adapter, cs)
 	if err != nil {
 		return err
 	}
-	e.progress("divergence", 1, 2)
-	before, _, err := e.in.Model.LogProbsOf(ctx, e.tape, e.in.Before.Adapter, cs, 1, e.cfg.MicroTokens)
+	before, err := e.logProbs(ctx, "log-probabilities by "+e.in.Before.Name, e.in.Before.Adapter, cs)
 	if err != nil {
 		return err
 	}
@@ -218,12 +254,15 @@ func (e *evaluation) kl(ctx context.Context, r *Report) error {
 // model without an adapter.
 func (e *evaluation) fluency(ctx context.Context, r *Report) error {
 	for i, side := range [][]Answer{r.before, r.after} {
-		e.progress("perplexity of the answers", i, 2)
 		cs := make([]model.Continuation, len(side))
 		for j, a := range side {
 			cs[j] = model.Continuation{Context: a.PromptIDs, IDs: a.IDs}
 		}
-		lps, _, err := e.in.Model.LogProbsOf(ctx, e.tape, nil, cs, 1, e.cfg.MicroTokens)
+		name := e.in.Before.Name
+		if i == 1 {
+			name = e.in.After.Name
+		}
+		lps, err := e.logProbs(ctx, "fluency of the answers of "+name, nil, cs)
 		if err != nil {
 			return err
 		}
@@ -254,8 +293,7 @@ func (e *evaluation) perplexities(ctx context.Context, r *Report) error {
 		cs[i] = model.Continuation{Context: h.IDs[:1], IDs: h.IDs[1:]}
 	}
 	for i, p := range []Policy{e.in.Before, e.in.After} {
-		e.progress("perplexity of "+p.Name, i, 2)
-		lps, _, err := e.in.Model.LogProbsOf(ctx, e.tape, p.Adapter, cs, 1, e.cfg.MicroTokens)
+		lps, err := e.logProbs(ctx, "perplexity of "+p.Name, p.Adapter, cs)
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (p *pipeline) evalStage(ctx context.Context) (stageJob, error) {
 		return stageJob{}, err
 	}
 	m := manifestOf(base)
-	in := eval.Inputs{Model: base.Model, Seed: p.recipe.Seed, Before: eval.Policy{Name: "base"}, After: eval.Policy{Name: "base"}, Progress: phaseProgress{p.progress}}
+	in := eval.Inputs{Model: base.Model, Seed: p.recipe.Seed, Before: eval.Policy{Name: "base"}, After: eval.Policy{Name: "base"}, Progress: &phaseProgress{p: p.progress}}
 	if err := p.evalSides(base, &in, &m); err != nil {
 		return stageJob{}, err
 	}

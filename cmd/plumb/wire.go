@@ -51,11 +51,17 @@ func (s stepProgress) Step(done, total int, line string) {
 }
 
 // phaseProgress shows the phases of eval.
-type phaseProgress struct{ p *ui.Progress }
+type phaseProgress struct {
+	p    *ui.Progress
+	what string // the phase that is shown
+}
 
-// Step is told as each phase begins.
-func (s phaseProgress) Step(what string, done, total int) {
-	s.p.Start(what, "parts", done, total)
+// Step is told how far a phase is.
+func (s *phaseProgress) Step(what, unit string, done, total int) {
+	if what != s.what {
+		s.what = what
+		s.p.Start(what, unit, done, total)
+	}
 	s.p.Set(done, "")
 }
 
