@@ -101,8 +101,8 @@ func (a *app) pipe(ctx context.Context, path string, o recipeFlags, names ...str
 		return usagef("%s has no stage; add a section: %s", path, strings.Join(stageOrder, ", "))
 	}
 	for _, name := range names {
-		if string(resolved.JSON(name)) == "null" {
-			return usagef("%s has no section %s; add \"%s: {}\" to it", path, name, name)
+		if section := sectionOf(name); string(resolved.JSON(section)) == "null" {
+			return usagef("%s has no section %s; add \"%s: {}\" to it", path, section, section)
 		}
 	}
 	if p.dir, err = run.Open(a.runs, rec.Name); err != nil {
@@ -120,10 +120,21 @@ func (a *app) pipe(ctx context.Context, path string, o recipeFlags, names ...str
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if slices.Contains(names, curveStage) {
+		return p.showCurve()
+	}
 	if last := p.stages(); len(names) == len(last) || slices.Contains(names, "eval") {
 		return p.summarise()
 	}
 	return nil
+}
+
+// sectionOf is the section of the recipe that a stage is told by.
+func sectionOf(stage string) string {
+	if stage == curveStage {
+		return "reward"
+	}
+	return stage
 }
 
 // saveRecipe keeps the resolved recipe in the run folder; it is a valid recipe.
@@ -208,7 +219,7 @@ func (p *pipeline) sayBegun(name string, b run.Begun, why []string) {
 func (p *pipeline) fill(m run.Manifest, name string) run.Manifest {
 	m.Program = version()
 	m.Seed = p.recipe.Seed
-	m.Config = p.resolved.JSON(name)
+	m.Config = p.resolved.JSON(sectionOf(name))
 	m.Machine = run.ThisMachine(kernels.Variant())
 	m.Timing.Threads = p.threads
 	if m.Timing.Threads == 0 {

@@ -22,6 +22,8 @@ func (p *pipeline) prepare(name string) func(context.Context) (stageJob, error) 
 		return p.labelStage
 	case "reward":
 		return p.rewardStage
+	case curveStage:
+		return p.curveJob
 	case "ppo":
 		return p.ppoStage
 	case "eval":
