@@ -81,7 +81,8 @@ and its logits (a reward model's scores) are compared with the model's own; the
 largest difference is printed. A reward model's gain is folded into score.weight, its
 bias is kept in plumb.json and printed. A base that was held in few bits (quantize) is
 dequantised in the merge, and the perplexity before and after it is printed too. Beside an adapter on an embedded or GGUF base
-lies the base, in base/, for programs that read neither.`,
+lies the base, in base/, for programs that read neither; beside one on another base
+that was held in few bits lies plumb.json, which says so.`,
 		Example: "  plumb export recipe.yaml\n  plumb export runs/imdb/ppo --out imdb-merged\n  plumb export runs/imdb/ppo --out imdb-adapter --format peft",
 		Args:    args("one RECIPE or MODEL", 1, 1),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -164,9 +165,10 @@ type exported struct {
 	// Perplexity on tales, of the model on its base in few bits and of what was written; 0 for other bases.
 	Before float64 `json:"perplexity_before,omitempty"`
 	After  float64 `json:"perplexity_after,omitempty"`
-	Base   string  `json:"base,omitempty"` // that the adapter names
-	Gain   float64 `json:"gain,omitempty"` // of a reward model, folded into score.weight
-	Bias   float64 `json:"bias,omitempty"` // of a reward model, kept in plumb.json
+	Base   string  `json:"base,omitempty"`    // that the adapter names
+	Held   string  `json:"base_in,omitempty"` // nf4 or int8, where the base has to be held in that
+	Gain   float64 `json:"gain,omitempty"`    // of a reward model, folded into score.weight
+	Bias   float64 `json:"bias,omitempty"`    // of a reward model, kept in plumb.json
 }
 
 // export writes each format into the folder that at gives it, and prints what it wrote.
@@ -205,6 +207,9 @@ func (a *app) export(ctx context.Context, l *loaded, c exportConfig, at func(for
 		if x.Base != "" {
 			fmt.Fprintf(a.out, "  on the base %s\n", x.Base)
 		}
+		if x.Held != "" {
+			fmt.Fprintf(a.out, "  held in %s, as it was in training: plumb does so by itself (plumb.json), other programs have to be told\n", x.Held)
+		}
 		if l.isReward() {
 			fmt.Fprintf(a.out, "  reward = score %+.6g: the gain %.6g is folded into score.weight, the bias is in plumb.json\n", x.Bias, x.Gain)
 		}
@@ -224,6 +229,9 @@ func (a *app) exportPEFT(l *loaded, x *exported) error {
 	}
 	x.Base = l.Base.Name
 	own := strings.HasPrefix(l.Base.Name, embeddedPrefix) || l.Source.GGUF != nil
+	if !own {
+		x.Held = l.Base.Quantize
+	}
 	switch {
 	case own:
 		x.Base = filepath.Join(x.Path, "base")
@@ -238,7 +246,11 @@ func (a *app) exportPEFT(l *loaded, x *exported) error {
 		if own {
 			bare := *l
 			bare.Adapter = nil
-			folder, err := bare.folder("")
+			as := checkpoint.DType("")
+			if bare.Model.FewBits() { // what the adapter learned on, not its rounding to 16 bits
+				as = checkpoint.F32
+			}
+			folder, err := bare.folder(as)
 			if err != nil {
 				return err
 			}
@@ -249,10 +261,14 @@ func (a *app) exportPEFT(l *loaded, x *exported) error {
 		if err := adapter.Save(temp, x.Base); err != nil {
 			return err
 		}
+		side := adapterSide{Quantize: x.Held}
 		if l.isReward() {
-			return writeJSON(filepath.Join(temp, "plumb.json"), reward.Scale{Gain: 1, Bias: l.Scale.Bias})
+			side.Scale = &reward.Scale{Gain: 1, Bias: l.Scale.Bias}
 		}
-		return nil
+		if side == (adapterSide{}) {
+			return nil
+		}
+		return writeJSON(filepath.Join(temp, sideFile), side)
 	})
 	if err != nil {
 		return err

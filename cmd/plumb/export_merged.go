@@ -24,7 +24,7 @@ func (a *app) exportMerged(ctx context.Context, l *loaded, as checkpoint.DType, 
 	}
 	folder.ShardBytes = shard
 	if l.isReward() {
-		if folder.Files["plumb.json"], err = indented(reward.Scale{Gain: 1, Bias: l.Scale.Bias}); err != nil {
+		if folder.Files[sideFile], err = indented(reward.Scale{Gain: 1, Bias: l.Scale.Bias}); err != nil {
 			return err
 		}
 	}

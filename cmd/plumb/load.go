@@ -27,7 +27,11 @@ import (
 const (
 	adapterDir = "adapter" // PEFT layout, on the base that run.json names
 	modelDir   = "model"   // a whole model folder
+	criticDir  = "critic"  // ppo's critic, in PEFT layout too
 )
+
+// sideFile lies in a folder of a model or adapter: what belongs to it and has no place in the other files.
+const sideFile = "plumb.json"
 
 // loaded is a model ready for use, with what belongs to it. Model is nil for a
 // bare tokenizer.
@@ -161,7 +165,8 @@ func (a *app) locateAdapter(ctx context.Context, dir string) (place, error) {
 	if base.adapter != "" {
 		return place{}, fmt.Errorf("adapter %s stands on %s, which is itself an adapter", dir, cfg.Base)
 	}
-	return place{base: base.base, adapter: dir}, nil
+	kind, err := heldIn(dir)
+	return place{base: base.base, adapter: dir, quantize: kind}, err
 }
 
 // load opens a MODEL argument with its weights; adapter, if not "", is put on it.
@@ -184,6 +189,13 @@ func (a *app) loadAs(ctx context.Context, ref, adapter, quantize string) (*loade
 		}
 		if p.adapter, err = findAdapter(adapter); err != nil {
 			return nil, err
+		}
+		kind, err := heldIn(p.adapter)
+		if err != nil {
+			return nil, err
+		}
+		if kind != p.quantize {
+			a.warn("adapter %s learned on a base held %s, %s is held %s: what comes out is not what was trained", adapter, asHeld(kind), ref, asHeld(p.quantize))
 		}
 	}
 	l, err := a.openSides(p, ref)
@@ -240,7 +252,7 @@ func (l *loaded) openWeights(a *app, p place) error {
 // readScale reads the gain and bias that a reward model keeps in plumb.json.
 func readScale(dir string) (reward.Scale, error) {
 	s := reward.Scale{Gain: 1}
-	path := filepath.Join(dir, "plumb.json")
+	path := filepath.Join(dir, sideFile)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return s, nil // somebody else's reward model, or one file of weights

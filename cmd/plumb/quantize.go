@@ -18,6 +18,7 @@ import (
 	"plumb/internal/run"
 	"plumb/internal/tales"
 	"plumb/internal/tensor"
+	"plumb/reward"
 )
 
 // quantisations are the values of the recipe's key quantize.
@@ -41,6 +42,40 @@ func quantisedSum(sum, kind string) string {
 		return sum
 	}
 	return run.HashBytes([]byte("plumb quantised base 1\n" + kind + "\n" + sum + "\n"))
+}
+
+// heldIn says what the base was held in that an adapter folder learned on: of a stage's own folders run.json knows, of an
+// exported one plumb.json. It is "" for a base as it is stored, and where nothing is said.
+func heldIn(dir string) (string, error) {
+	dir = filepath.Clean(dir)
+	if stage := filepath.Dir(dir); run.IsStage(stage) && (filepath.Base(dir) == adapterDir || filepath.Base(dir) == criticDir) {
+		m, err := run.ReadManifest(stage)
+		return m.Base.Quantize, err
+	}
+	var side adapterSide
+	err := readJSON(filepath.Join(dir, sideFile), &side)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read %s: %w", filepath.Join(dir, sideFile), err)
+	}
+	if side.Quantize != "" && !slices.Contains(quantisations, side.Quantize) {
+		return "", fmt.Errorf("%s: quantize: %q, want nf4 or int8", filepath.Join(dir, sideFile), side.Quantize)
+	}
+	return side.Quantize, nil
+}
+
+// adapterSide is plumb.json of an exported adapter.
+type adapterSide struct {
+	*reward.Scale
+	// Quantize is what its base has to be held in, nf4 or int8, where that is not what is stored.
+	Quantize string `json:"quantize,omitempty"`
+}
+
+// asHeld names a value of quantize.
+func asHeld(kind string) string {
+	if kind == "" {
+		return "as it is stored"
+	}
+	return "in " + kind
 }
 
 // fewBits is a checkpoint as the model takes it: what is stored in few bits as it is, else, where kind says so, linear

@@ -131,6 +131,9 @@ func (p *pipeline) onBase(ctx context.Context, ref string) (*loaded, error) {
 	if at.stage != nil && at.stage.Base.SHA256 != base.Base.SHA256 {
 		return nil, fmt.Errorf("%s stands on %s, the recipe on %s", ref, at.stage.Base, base.Base)
 	}
+	if at.quantize != base.Base.Quantize {
+		return nil, fmt.Errorf("%s learned on a base held %s, the recipe holds it %s", ref, asHeld(at.quantize), asHeld(base.Base.Quantize))
+	}
 	l := *base
 	l.Ref, l.Stage, l.StageDir = p.refName(ref), at.stage, at.stageDir
 	a, err := peft.Load(at.adapter, base.Model.Modules())
