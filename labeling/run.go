@@ -113,6 +113,11 @@ func runSession(ctx context.Context, ss *Session, opt Options, plain bool) error
 	if err != nil {
 		return err
 	}
+	return errors.Join(show(ctx, m, opt), rec.end())
+}
+
+// show runs a screen until it quits or ctx ends.
+func show(ctx context.Context, m tea.Model, opt Options) error {
 	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithInput(opt.In), tea.WithOutput(opt.Out), tea.WithAltScreen(), tea.WithoutSignalHandler()}
 	if opt.Environ != nil {
 		opts = append(opts, tea.WithEnvironment(opt.Environ))
@@ -137,7 +142,7 @@ func runSession(ctx context.Context, ss *Session, opt Options, plain bool) error
 			}
 		}
 	}()
-	_, err = p.Run()
+	_, err := p.Run()
 	close(over)
 	<-resizes
 	switch {
@@ -146,5 +151,5 @@ func runSession(ctx context.Context, ss *Session, opt Options, plain bool) error
 	case errors.Is(err, tea.ErrProgramKilled) || errors.Is(err, tea.ErrInterrupted):
 		err = context.Canceled
 	}
-	return errors.Join(err, rec.end())
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -37,8 +38,8 @@ const (
 )
 
 // Serve lets people judge the items of a store over SSH until ctx ends: whose public key is in the file of keys gets the
-// labeling screen under the name that stands there, and nothing else: no shell, no command, no file, no forwarding. Every
-// key is in the store before its screen says so, so that ending the server loses nothing.
+// labeling screen under the name that stands there, and nothing else: no shell, no command, no file, no forwarding. An
+// administrator may say the one word who, and sees who does what. Every key is in the store before its screen says so, so that ending the server loses nothing.
 func Serve(ctx context.Context, s *Store, o ServeOptions) error {
 	if o.MaxSessions == 0 {
 		o.MaxSessions = 64
@@ -52,7 +53,7 @@ func Serve(ctx context.Context, s *Store, o ServeOptions) error {
 	if _, err := readKeys(o.Keys); err != nil { // said now, and not to each who comes
 		return errors.Join(err, o.Listener.Close())
 	}
-	sv := &server{o: o, store: s, gate: newGate(o.PerMinute, time.Now)}
+	sv := &server{o: o, store: s, gate: newGate(o.PerMinute, time.Now), here: map[string]int{}}
 	sv.ctx, sv.cancel = context.WithCancel(ctx)
 	defer sv.cancel()
 	srv, err := wish.NewServer(
@@ -97,12 +98,19 @@ type server struct {
 	gate   *gate
 
 	mu       sync.Mutex
-	here     int
+	seats    int            // taken
+	here     map[string]int // sittings by name
 	sittings sync.WaitGroup
 }
 
-// nameKey is where a connection keeps the name of who authenticated.
-type nameKey struct{}
+// owner is whose key it is.
+type owner struct {
+	name          string
+	administrator bool // may see who does what
+}
+
+// ownerKey is where a connection keeps who authenticated.
+type ownerKey struct{}
 
 // known says whether a key is in the file, which is read anew each time: a name struck out does not come in again. The last
 // key asked about is the one that authenticates (golang.org/x/crypto from v0.31 asks again for it).
@@ -112,8 +120,8 @@ func (sv *server) known(ctx ssh.Context, key ssh.PublicKey) bool {
 		sv.o.Log("%v", err)
 		return false
 	}
-	name, ok := keys[string(key.Marshal())]
-	ctx.SetValue(nameKey{}, name)
+	who, ok := keys[string(key.Marshal())]
+	ctx.SetValue(ownerKey{}, who)
 	return ok
 }
 
@@ -128,7 +136,7 @@ func (sv *server) admit(ctx ssh.Context, conn net.Conn) net.Conn {
 		return nil
 	}
 	timer := time.AfterFunc(loginTime, func() {
-		if ctx.Value(nameKey{}) == nil {
+		if ctx.Value(ownerKey{}) == nil {
 			conn.Close()
 		}
 	})
@@ -138,15 +146,20 @@ func (sv *server) admit(ctx ssh.Context, conn net.Conn) net.Conn {
 
 // sit is one person's sitting.
 func (sv *server) sit(sess ssh.Session) {
-	name, _ := sess.Context().Value(nameKey{}).(string)
+	me, _ := sess.Context().Value(ownerKey{}).(owner)
 	refuse := func(why string) {
 		fmt.Fprintln(sess.Stderr(), "plumb: "+why)
 		sess.Exit(1)
 	}
-	pty, resizes, isTerminal := sess.Pty()
+	_, _, isTerminal := sess.Pty()
 	switch {
-	case name == "":
+	case me.name == "":
 		refuse("nobody's key")
+		return
+	case me.administrator && sess.Subsystem() == "" && slices.Equal(sess.Command(), []string{teamWord}):
+		sv.stay(sess, me.name, "looks at the team", func(ctx context.Context, opt Options) error {
+			return runTeam(ctx, &team{store: sv.store, here: sv.present, now: time.Now}, opt, isTerminal)
+		})
 		return
 	case len(sess.Command()) > 0 || sess.Subsystem() != "":
 		refuse("there is nothing here but the labeling screen: give no command")
@@ -155,24 +168,40 @@ func (sv *server) sit(sess ssh.Session) {
 		refuse("the labeling screen needs a terminal: ssh -t")
 		return
 	}
-	if !sv.enter() {
+	if !sv.enter(me.name) {
 		refuse("all places are taken; try again later")
 		return
 	}
-	defer sv.leave()
+	defer sv.leave(me.name)
+	sv.stay(sess, me.name, "comes", func(ctx context.Context, opt Options) error {
+		opt.Annotator = me.name
+		return Run(ctx, sv.store, opt)
+	})
+}
+
+// teamWord is the one command there is, for administrators.
+const teamWord = "who"
+
+// stay shows a screen to a connection until it ends, the connection or the server.
+func (sv *server) stay(sess ssh.Session, name, does string, run func(context.Context, Options) error) {
+	if !sv.begin() {
+		return
+	}
+	defer sv.sittings.Done()
 	ctx, stop := context.WithCancel(sv.ctx)
 	defer stop()
 	defer context.AfterFunc(sess.Context(), stop)() // a lost connection ends the sitting
+	pty, resizes, _ := sess.Pty()
 	opt := sv.o.Options
-	opt.Annotator, opt.Remote, opt.In, opt.Out = name, true, sess, sess
+	opt.Remote, opt.In, opt.Out = true, sess, sess
 	opt.Environ = environ(pty.Term, sess.Environ())
 	opt.Width, opt.Height = pty.Window.Width, pty.Window.Height
 	if opt.Width == 0 || opt.Height == 0 { // a client without a window of its own, as ssh -tt in a script
 		opt.Width, opt.Height = 80, 24
 	}
 	opt.Resize = sizes(ctx, resizes)
-	sv.o.Log("%s comes from %s", name, sess.RemoteAddr())
-	err := Run(ctx, sv.store, opt)
+	sv.o.Log("%s %s from %s", name, does, sess.RemoteAddr())
+	err := run(ctx, opt)
 	sv.o.Log("%s leaves", name)
 	switch {
 	case err == nil || sess.Context().Err() != nil:
@@ -182,27 +211,48 @@ func (sv *server) sit(sess ssh.Session) {
 		sess.Exit(0)
 	default:
 		sv.o.Log("%s: %v", name, err)
-		refuse(err.Error())
+		fmt.Fprintln(sess.Stderr(), "plumb: "+err.Error())
+		sess.Exit(1)
 	}
 }
 
-// enter takes a place, if there is one.
-func (sv *server) enter() bool {
+// begin counts a screen that the server waits for when it ends; not once it is ending.
+func (sv *server) begin() bool {
 	sv.mu.Lock()
 	defer sv.mu.Unlock()
-	if sv.ctx.Err() != nil || sv.here == sv.o.MaxSessions {
+	if sv.ctx.Err() != nil {
 		return false
 	}
-	sv.here++
 	sv.sittings.Add(1)
 	return true
 }
 
-func (sv *server) leave() {
+// enter takes a place for a person who labels, if there is one.
+func (sv *server) enter(name string) bool {
 	sv.mu.Lock()
 	defer sv.mu.Unlock()
-	sv.here--
-	sv.sittings.Done()
+	if sv.seats == sv.o.MaxSessions {
+		return false
+	}
+	sv.seats++
+	sv.here[name]++
+	return true
+}
+
+func (sv *server) leave(name string) {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	sv.seats--
+	if sv.here[name]--; sv.here[name] == 0 {
+		delete(sv.here, name)
+	}
+}
+
+// present are the sittings of each person just now.
+func (sv *server) present() map[string]int {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	return maps.Clone(sv.here)
 }
 
 // environ is what of the person's environment the screen looks at.
@@ -242,13 +292,16 @@ func sizes(ctx context.Context, in <-chan ssh.Window) <-chan [2]int {
 	return out
 }
 
-// readKeys reads who may come in: key to name.
-func readKeys(path string) (map[string]string, error) {
+// administratorOption before a key in the file of keys lets its owner see who does what.
+const administratorOption = "administrator"
+
+// readKeys reads who may come in: key to owner.
+func readKeys(path string) (map[string]owner, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("file of keys: %w", err)
 	}
-	out := map[string]string{}
+	out := map[string]owner{}
 	for i, line := range strings.Split(string(raw), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
@@ -259,12 +312,12 @@ func readKeys(path string) (map[string]string, error) {
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("%s: not a public key: %w", where, err)
-		case len(options) > 0:
-			return nil, fmt.Errorf("%s: options (%s) are not known here", where, strings.Join(options, ","))
+		case len(options) > 0 && !slices.Equal(options, []string{administratorOption}):
+			return nil, fmt.Errorf("%s: options (%s) are not known here; there is %s alone", where, strings.Join(options, ","), administratorOption)
 		case strings.TrimSpace(name) == "":
 			return nil, fmt.Errorf("%s: the key has no name behind it", where)
 		}
-		out[string(key.Marshal())] = strings.TrimSpace(name)
+		out[string(key.Marshal())] = owner{strings.TrimSpace(name), len(options) > 0}
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("%s: no keys: nobody could come in", path)

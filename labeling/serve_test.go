@@ -63,7 +63,11 @@ func startServer(t *testing.T, items int, names []string, o ServeOptions) *serve
 	addPairs(t, sv.store, items)
 	keys := "# who may come in\n\n"
 	for _, n := range names {
+		n, administrator := strings.CutPrefix(n, administratorOption+" ")
 		_, public := keyPair(t, sv.dir, n)
+		if administrator {
+			public = administratorOption + " " + public
+		}
 		keys += public
 	}
 	o.Keys, o.HostKey = filepath.Join(sv.dir, "keys"), filepath.Join(sv.dir, "host")
@@ -115,9 +119,10 @@ func openSSH(t *testing.T, sv *served, name string, more ...string) *exec.Cmd {
 }
 
 // viaSSH is a person at the real client.
-func viaSSH(t *testing.T, sv *served, name string) *terminal {
+func viaSSH(t *testing.T, sv *served, name string, words ...string) *terminal {
 	t.Helper()
 	cmd := openSSH(t, sv, name, "-tt")
+	cmd.Args = append(cmd.Args, words...)
 	keys, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

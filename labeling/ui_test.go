@@ -20,11 +20,7 @@ var update = flag.Bool("update", false, "rewrite the golden screens")
 
 // bench is a model without a terminal: keys in, commands run at once, screens out.
 type bench struct {
-	t interface {
-		Helper()
-		Fatal(...any)
-		Fatalf(string, ...any)
-	}
+	t  failing
 	m  *model
 	at time.Time
 }
@@ -93,13 +89,19 @@ func (b *bench) press(keys ...string) {
 // screen is the text of the screen; every line must be exactly as wide as the screen.
 func (b *bench) screen() string {
 	b.t.Helper()
-	lines := strings.Split(b.m.View(), "\n")
-	if len(lines) != b.m.h {
-		b.t.Fatalf("%d lines on a screen of %d:\n%s", len(lines), b.m.h, strings.Join(lines, "\n"))
+	return wholeScreen(b.t, b.m.View(), b.m.w, b.m.h)
+}
+
+// wholeScreen is the text of a view that fills a screen of w x h cells exactly.
+func wholeScreen(t failing, view string, w, h int) string {
+	t.Helper()
+	lines := strings.Split(view, "\n")
+	if len(lines) != h {
+		t.Fatalf("%d lines on a screen of %d:\n%s", len(lines), h, view)
 	}
 	for i, l := range lines {
-		if w := ansi.StringWidth(l); w != b.m.w {
-			b.t.Fatalf("line %d is %d cells wide on a screen of %d: %q", i, w, b.m.w, ansi.Strip(l))
+		if n := ansi.StringWidth(l); n != w {
+			t.Fatalf("line %d is %d cells wide on a screen of %d: %q", i, n, w, ansi.Strip(l))
 		}
 		lines[i] = strings.TrimRight(ansi.Strip(l), " ")
 	}
@@ -108,19 +110,31 @@ func (b *bench) screen() string {
 
 func (b *bench) golden(name string) {
 	b.t.Helper()
-	got := b.screen()
+	compareGolden(b.t, name, b.screen())
+}
+
+// failing is what of a test, or of rapid's, a check needs.
+type failing interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+// compareGolden compares a screen with the file that holds it.
+func compareGolden(t failing, name, got string) {
+	t.Helper()
 	path := filepath.Join("testdata", name+".golden")
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			b.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	want, err := os.ReadFile(path)
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		b.t.Fatalf("%s:\n%s", name, diff)
+		t.Fatalf("%s:\n%s", name, diff)
 	}
 }
 

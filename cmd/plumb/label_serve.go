@@ -23,7 +23,8 @@ func (a *app) labelServeCmd() *cobra.Command {
 authorized_keys, the name at the end of each line) gets the labeling screen with
 ssh -p 2222 HOST, and nothing else: no shell, no command, no file, no forwarding. Two
 people are not given the same item unless --overlap asks for it. The file is read anew
-at each login. The host key is made at the first start and kept. plumb label works on
+at each login. With the word administrator before it, a key's owner sees who does what,
+live, by ssh -t -p 2222 HOST who. The host key is made at the first start and kept. plumb label works on
 the same store beside it; plumb label who says who is at it. Ctrl-C ends the server and
 loses nothing.`,
 		Example: "  plumb label serve --store labels.db --ssh :2222 --keys team.keys --overlap 2 --overlap-share 0.2",
