@@ -21,6 +21,7 @@ const (
 type Exported struct {
 	Rows          int
 	LeftOut       map[string]int // judgements without a row in this format, by choice
+	Unnamed       map[string]int // ratings without a place in this format, by axis: it has no name for the axis
 	Text          int            // rows whose prompt is text
 	Conversations int            // rows whose prompt is a list of messages; a file with both kinds does not load everywhere
 }
@@ -31,7 +32,7 @@ type Exported struct {
 //   - kto: a line {prompt, completion, label} for every answer judged by itself, two for every preference, two with label
 //     false for both bad. Rankings are left out: they say nothing of an answer by itself.
 //   - demos: a line {prompt, completion} for every edited answer.
-//   - argilla, label-studio: a JSON array as those tools import it, all choices of comparisons.
+//   - argilla, label-studio: a JSON array as those tools import it, all choices of comparisons, and ratings.
 //   - log: everything, one line for an item, a session or an event.
 func (s *Store) Export(ctx context.Context, w io.Writer, f Format) (Exported, error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
@@ -179,12 +180,29 @@ func (x *exporter) array(ctx context.Context, s *Store, f Format) error {
 		}
 		g := group
 		group = nil
-		return put(studioTask(g))
+		if g[0].Item.mode() != Rate {
+			return put(studioTask(g))
+		}
+		task, ok := x.studioRatings(g)
+		if !ok {
+			return nil
+		}
+		return put(task)
 	}
 	err := s.each(ctx, `labels`, `1`, nil, func(j Judgement) error {
-		if len(j.Item.Answers) != 2 {
+		rated := j.Item.mode() == Rate
+		if len(j.Item.Answers) != 2 && !rated {
 			x.out.LeftOut[string(j.Item.Mode)]++
 			return nil
+		}
+		if f == Argilla && rated {
+			rec, ok := x.argillaRating(j)
+			if !ok {
+				x.out.LeftOut[string(Rated)]++
+				return nil
+			}
+			x.count(j.Item.Prompt)
+			return put(rec)
 		}
 		x.count(j.Item.Prompt)
 		if f == Argilla {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -72,6 +73,9 @@ func (s *Store) ingestOne(ctx context.Context, tx *batch, sessions map[string]*S
 		if l.Annotator == "" && !l.Gold {
 			return errors.New("a judgement without a name of who made it")
 		}
+		if l.Gold && l.Decision.Choice == Rated {
+			return errors.New("ratings cannot be gold: people are measured by what they say is better; import them without --gold")
+		}
 		if err := l.Decision.check(l.Item, l.Data); err != nil {
 			return err
 		}
@@ -107,7 +111,7 @@ func (s *Store) ingestOne(ctx context.Context, tx *batch, sessions map[string]*S
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	if err == nil && now.Choice == d.Choice && slices.Equal(now.Ranking, d.Ranking) && now.Strength == d.Strength && sameMargin(now.Decision.Margin, d.Margin) {
+	if err == nil && now.Choice == d.Choice && slices.Equal(now.Ranking, d.Ranking) && now.Strength == d.Strength && sameMargin(now.Decision.Margin, d.Margin) && maps.Equal(now.Data.Ratings, l.Data.Ratings) {
 		res.Known++
 		return nil
 	}

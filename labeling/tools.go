@@ -20,17 +20,25 @@ const (
 
 var errNoAnswers = errors.New("found no two answers among the fields")
 
-// twoAnswers finds prompt and two answers among named texts. Extra fields are left alone.
-func twoAnswers(fields record) (prompt Prompt, names [2]string, as []Answer, err error) {
+// promptOf finds the prompt among named texts.
+func promptOf(fields record) (prompt Prompt, err error) {
 	for _, k := range []string{"prompt", "instruction", "question", "input", "context"} {
 		if v, ok := fields[k]; ok {
 			if text, ok := v.(string); ok {
 				prompt.Text = text
 			} else if prompt.Messages, err = messages(v); err != nil {
-				return prompt, names, nil, fmt.Errorf("field %s: %w", k, err)
+				return prompt, fmt.Errorf("field %s: %w", k, err)
 			}
 			break
 		}
+	}
+	return prompt, nil
+}
+
+// twoAnswers finds prompt and two answers among named texts. Extra fields are left alone.
+func twoAnswers(fields record) (prompt Prompt, names [2]string, as []Answer, err error) {
+	if prompt, err = promptOf(fields); err != nil {
+		return prompt, names, nil, err
 	}
 	for _, pairNames := range [][2]string{
 		{"response_a", "response_b"},
@@ -83,9 +91,12 @@ func verdict(value string, names [2]string) *Decision {
 }
 
 // fromArgilla reads a record {fields, responses: {question: [{value, user_id}]}}; the value is a label, or a ranking of
-// field names.
+// field names, or of one answer numbers.
 func fromArgilla(r record) ([]Labelled, error) {
 	prompt, names, as, err := twoAnswers(r.object("fields"))
+	if errors.Is(err, errNoAnswers) {
+		return fromArgillaRatings(r)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -148,20 +159,15 @@ func argillaValue(v any, names [2]string) *Decision {
 // fromLabelStudio reads a task {data, annotations: [{completed_by, result, lead_time}]}.
 func fromLabelStudio(r record) ([]Labelled, error) {
 	prompt, names, as, err := twoAnswers(r.object("data"))
+	if errors.Is(err, errNoAnswers) {
+		return fromStudioRatings(r)
+	}
 	if err != nil {
 		return nil, err
 	}
 	it := Item{Prompt: prompt, Answers: as}
-	list, _ := r["annotations"].([]any)
-	if !r.has("annotations") {
-		list, _ = r["completions"].([]any)
-	}
 	var out []Labelled
-	for _, e := range list {
-		m, _ := e.(map[string]any)
-		if cancelled, _ := m["was_cancelled"].(bool); cancelled {
-			continue
-		}
+	for _, m := range studioAnnotations(r) {
 		if d := studioResult(m["result"], names); d != nil {
 			out = append(out, Labelled{Item: it, Annotator: studioPerson(m["completed_by"]), Decision: d})
 		}
@@ -170,6 +176,22 @@ func fromLabelStudio(r record) ([]Labelled, error) {
 		out = append(out, Labelled{Item: it})
 	}
 	return out, nil
+}
+
+// studioAnnotations are a task's annotations that were not cancelled.
+func studioAnnotations(r record) []record {
+	list, _ := r["annotations"].([]any)
+	if !r.has("annotations") {
+		list, _ = r["completions"].([]any)
+	}
+	var out []record
+	for _, e := range list {
+		m, _ := e.(map[string]any)
+		if cancelled, _ := m["was_cancelled"].(bool); !cancelled {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 func studioResult(v any, names [2]string) *Decision {

@@ -116,7 +116,7 @@ func (a *app) labelExportCmd() *cobra.Command {
 		Long: `Formats: trl (preferences as {prompt, chosen, rejected, margin}), kto ({prompt,
 completion, label}), demos ({prompt, completion} of edited answers), argilla,
 label-studio, and log (every item and event, a line each). A ranking of k answers is
-k(k-1)/2 rows of trl. Where a reviewer has ruled, that is what is written. Ties, both bad
+k(k-1)/2 rows of trl. Ratings go to argilla, label-studio and log. Where a reviewer has ruled, that is what is written. Ties, both bad
 and can't say have no place in some formats; how many were left out is printed.`,
 		Args: args("no argument", 0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -128,6 +128,9 @@ and can't say have no place in some formats; how many were left out is printed.`
 				a.note("%d rows", got.Rows)
 				for _, choice := range sortedKeys(got.LeftOut) {
 					a.warn("%d judgements left out: %s", got.LeftOut[choice], choice)
+				}
+				for _, axis := range sortedKeys(got.Unnamed) {
+					a.warn("%d ratings of %q left out: the format has no name for that axis, or has given it to another", got.Unnamed[axis], axis)
 				}
 				if got.Text > 0 && got.Conversations > 0 {
 					a.warn("%d rows are texts and %d conversations: not every program loads a file with both", got.Text, got.Conversations)

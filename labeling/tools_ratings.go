@@ -1,0 +1,260 @@
+package labeling
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Ratings of an answer in Argilla and Label Studio, both ways: a RatingQuestion, or a <Rating>, of each axis.
+
+// Names that a rating's export takes for itself.
+const (
+	ratedPrompt  = "prompt"
+	argillaRated = "response" // field
+	studioRated  = "answer"   // <Text name="answer" value="$answer"/>
+	ratedVerdict = studioVerdict
+
+	axisTitle = "axis_" // metadata of an Argilla record: the axis of a question whose name is not the axis
+)
+
+// argillaQuestionName is an axis as the name of a question, which Argilla wants of lower-case letters, digits, _ and -, one letter or
+// digit at least; "" where nothing of the axis is left, or the name is taken.
+func argillaQuestionName(axis string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '_':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return '_'
+	}, axis)
+	if strings.Trim(name, "_-") == "" || name == ratedVerdict {
+		return ""
+	}
+	return name
+}
+
+// studioControlName is an axis as the name of a control; "" where it is the name of something else there.
+func studioControlName(axis string) string {
+	if axis == ratedPrompt || axis == studioRated || axis == ratedVerdict {
+		return ""
+	}
+	return axis
+}
+
+// namedRatings are the ratings of a judgement under the names that a tool has for their axes, and the axes by name. The axes
+// without one, or with the name of another, are counted.
+func (x *exporter) namedRatings(j Judgement, name func(string) string) (ratings map[string]int, axes map[string]string) {
+	ratings, axes = map[string]int{}, map[string]string{}
+	for _, axis := range slices.Sorted(maps.Keys(j.Event.Data.Ratings)) {
+		n := name(axis)
+		if _, taken := axes[n]; n == "" || taken {
+			if x.out.Unnamed == nil {
+				x.out.Unnamed = map[string]int{}
+			}
+			x.out.Unnamed[axis]++
+			continue
+		}
+		ratings[n], axes[n] = j.Event.Data.Ratings[axis], axis
+	}
+	return ratings, axes
+}
+
+// argillaRating is the record of one person's ratings; ok is false where none of them has a place.
+func (x *exporter) argillaRating(j Judgement) (rec any, ok bool) {
+	responses := map[string]any{}
+	metadata := map[string]any{"annotator": j.Event.Annotator, "seconds": j.Event.Elapsed.Seconds()}
+	put := func(question string, value any) {
+		responses[question] = []any{map[string]any{"value": value, "user_id": userID(j.Event.Annotator)}}
+	}
+	if j.Event.Choice == CantSay {
+		put(ratedVerdict, string(CantSay))
+	}
+	ratings, axes := x.namedRatings(j, argillaQuestionName)
+	for name, v := range ratings {
+		put(name, v)
+		if axes[name] != name {
+			metadata[axisTitle+name] = axes[name]
+		}
+	}
+	return map[string]any{
+		"id":          j.Item.Hash[:32] + "-" + shortHash(j.Event.Annotator),
+		"fields":      map[string]any{ratedPrompt: j.Item.Prompt, argillaRated: j.Item.Answers[0].String()},
+		"metadata":    metadata,
+		"suggestions": struct{}{},
+		"responses":   responses,
+		"status":      "completed",
+	}, len(responses) > 0
+}
+
+// studioRatings is one item with the ratings of everyone who gave some; ok is false where none of them has a place.
+func (x *exporter) studioRatings(js []Judgement) (task any, ok bool) {
+	it := js[0].Item
+	var annotations []any
+	for _, j := range js {
+		var result []any
+		if j.Event.Choice == CantSay {
+			result = append(result, map[string]any{
+				"from_name": ratedVerdict, "to_name": ratedPrompt, "type": "choices", "value": map[string]any{"choices": []string{string(CantSay)}},
+			})
+		}
+		ratings, _ := x.namedRatings(j, studioControlName)
+		for _, name := range slices.Sorted(maps.Keys(ratings)) {
+			result = append(result, map[string]any{
+				"from_name": name, "to_name": studioRated, "type": "rating", "value": map[string]any{"rating": ratings[name]},
+			})
+		}
+		if len(result) == 0 {
+			x.out.LeftOut[string(Rated)]++
+			continue
+		}
+		annotations = append(annotations, map[string]any{"completed_by": j.Event.Annotator, "lead_time": j.Event.Elapsed.Seconds(), "result": result})
+	}
+	return map[string]any{
+		"id":          it.Seq,
+		"data":        map[string]any{ratedPrompt: it.Prompt, studioRated: it.Answers[0].String()},
+		"annotations": annotations,
+	}, len(annotations) > 0
+}
+
+// oneAnswer finds prompt and a single answer among named texts, as an item to rate.
+func oneAnswer(fields record) (Item, error) {
+	prompt, err := promptOf(fields)
+	if err != nil {
+		return Item{}, err
+	}
+	for _, name := range []string{"response", "answer", "completion", "output", "generation"} {
+		v, ok := fields[name]
+		if !ok {
+			continue
+		}
+		a := Answer{Source: name}
+		if text, ok := v.(string); ok {
+			a.Text = text
+		} else {
+			ms, err := messages(v)
+			if err != nil {
+				return Item{}, fmt.Errorf("field %s: %w", name, err)
+			}
+			a = answer(ms, name)
+		}
+		return Item{Mode: Rate, Prompt: prompt, Answers: []Answer{a}}, nil
+	}
+	return Item{}, errors.New("found neither one answer nor two among the fields: " + strings.Join(fields.keys(), ", "))
+}
+
+// ratingsBy collects what several people say of one answer, in the order in which they first do.
+type ratingsBy struct {
+	people  []string
+	ratings map[string]map[string]int
+	cantSay map[string]bool
+	other   bool // something was said that is no rating here
+}
+
+func (b *ratingsBy) see(who string) {
+	if b.ratings == nil {
+		b.ratings, b.cantSay = map[string]map[string]int{}, map[string]bool{}
+	}
+	if b.ratings[who] == nil {
+		b.people, b.ratings[who] = append(b.people, who), map[string]int{}
+	}
+}
+
+// add takes a rating where it is one.
+func (b *ratingsBy) add(who, axis string, value any) {
+	b.see(who)
+	v, ok := value.(float64)
+	if !ok || axis == "" || v != float64(int(v)) || v < 1 || v > MaxRating {
+		b.other = true
+		return
+	}
+	b.ratings[who][axis] = int(v)
+}
+
+// labelled are the judgements; an item of which nothing could be read enters undecided. The error counts what was no rating.
+func (b *ratingsBy) labelled(it Item) ([]Labelled, error) {
+	var out []Labelled
+	for _, who := range b.people {
+		l := Labelled{Item: it, Annotator: who}
+		switch {
+		case len(b.ratings[who]) > 0:
+			l.Decision, l.Data.Ratings = &Decision{Choice: Rated}, b.ratings[who]
+		case b.cantSay[who]:
+			l.Decision = &Decision{Choice: CantSay}
+		default:
+			continue
+		}
+		out = append(out, l)
+	}
+	if len(out) == 0 {
+		out = append(out, Labelled{Item: it})
+	}
+	if b.other {
+		return out, dropped(fmt.Sprintf("a value that is no rating from 1 to %d, of a record with one answer; the rest of it is kept", MaxRating))
+	}
+	return out, nil
+}
+
+// fromArgillaRatings reads {fields, responses: {question: [{value, user_id}]}} of one answer, an axis a question.
+func fromArgillaRatings(r record) ([]Labelled, error) {
+	it, err := oneAnswer(r.object("fields"))
+	if err != nil {
+		return nil, err
+	}
+	var by ratingsBy
+	metadata, responses := r.object("metadata"), r.object("responses")
+	for _, q := range responses.keys() {
+		axis := q
+		if title := metadata.text(axisTitle + q); title != "" {
+			axis = title
+		}
+		list, _ := responses[q].([]any)
+		for _, e := range list {
+			m, _ := e.(map[string]any)
+			who := record(m).text("user_id")
+			if m["value"] == string(CantSay) {
+				by.see(who)
+				by.cantSay[who] = true
+				continue
+			}
+			by.add(who, axis, m["value"])
+		}
+	}
+	out, err := by.labelled(it)
+	if a := metadata.text("annotator"); a != "" && len(out) == 1 { // of an export from here: user_id is no name
+		out[0].Annotator = a
+	}
+	return out, err
+}
+
+// fromStudioRatings reads a task {data, annotations: [{completed_by, result}]} of one answer, an axis a Rating.
+func fromStudioRatings(r record) ([]Labelled, error) {
+	it, err := oneAnswer(r.object("data"))
+	if err != nil {
+		return nil, err
+	}
+	var by ratingsBy
+	for _, m := range studioAnnotations(r) {
+		who := studioPerson(m["completed_by"])
+		results, _ := m["result"].([]any)
+		for _, e := range results {
+			m, _ := e.(map[string]any)
+			value := record(m).object("value")
+			choices, _ := value["choices"].([]any)
+			switch {
+			case record(m).text("type") == "rating":
+				by.add(who, record(m).text("from_name"), value["rating"])
+			case len(choices) == 1 && choices[0] == string(CantSay):
+				by.see(who)
+				by.cantSay[who] = true
+			default:
+				by.other = true
+			}
+		}
+	}
+	return by.labelled(it)
+}
