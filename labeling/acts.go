@@ -11,8 +11,16 @@ import (
 // perform runs an act on the store outside Update.
 func (m *model) perform(fn func(ctx context.Context) outcome) tea.Cmd {
 	m.busy = true
-	ctx := m.ctx
-	return func() tea.Msg { return fn(ctx) }
+	ctx, ss, doubt := m.ctx, m.ss, m.doubt
+	return func() tea.Msg {
+		out := fn(ctx)
+		if doubt && out.err == nil {
+			if p, err := ss.Progress(ctx); err == nil {
+				out.count = &p
+			}
+		}
+		return out
+	}
 }
 
 // judge records a decision on the item shown and moves on.

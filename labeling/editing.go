@@ -57,7 +57,7 @@ func (o Options) editor() []string {
 	return nil
 }
 
-// openEditor runs the editor on a file that lies beside the store until its text is in the log: whatever is killed, what the
+// openEditor runs the editor on a file that lies there (see editPath) until its text is in the log: whatever is killed, what the
 // editor has saved is found again by the next e on that answer.
 func (m *model) openEditor(answer int) tea.Cmd {
 	if m.opt.Remote {
@@ -69,7 +69,11 @@ func (m *model) openEditor(answer int) tea.Cmd {
 		m.status, m.tone = "no editor: set the variable EDITOR, say to vi or nano", quiet
 		return nil
 	}
-	path := m.ss.editPath(m.task.Item.Seq, answer)
+	path, err := m.ss.editPath(m.task.Item.Seq, answer)
+	if err != nil {
+		m.status, m.tone = err.Error(), alarm
+		return nil
+	}
 	m.busy = true
 	run := &editRun{Cmd: exec.Command(command[0], append(command[1:], path)...), path: path, text: m.task.Item.Answers[answer].String()}
 	return tea.Exec(run, func(err error) tea.Msg { return edited{answer, path, err} })
@@ -101,10 +105,20 @@ func (r *editRun) Run() error {
 	return r.Cmd.Run()
 }
 
-// editPath is the file in which an answer is edited.
-func (ss *Session) editPath(item int64, answer int) string {
+// editPath is the file in which an answer is edited: beside the store, or in the cache folder where that is on a server.
+func (ss *Session) editPath(item int64, answer int) (string, error) {
 	dir, name := filepath.Split(ss.s.path)
-	return filepath.Join(dir, fmt.Sprintf(".%s.edit-%s-%d-%d.md", name, shortHash(ss.annotator), item, answer))
+	if OnServer(ss.s.path) {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("no place for the editor's file: %w", err)
+		}
+		dir, name = filepath.Join(cache, "plumb"), shortHash(ss.s.path)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", fmt.Errorf("no place for the editor's file: %w", err)
+		}
+	}
+	return filepath.Join(dir, fmt.Sprintf(".%s.edit-%s-%d-%d.md", name, shortHash(ss.annotator), item, answer)), nil
 }
 
 // takeEdit writes down what the editor left.

@@ -300,7 +300,7 @@ func scanEvent(row scanner) (Event, error) {
 
 // Events reads the whole log in its order.
 func (s *Store) Events(ctx context.Context) ([]Event, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT `+eventColumns+` FROM events e ORDER BY e.at, e.session, e.n`)
+	rows, err := s.rows(ctx, `SELECT `+eventColumns+` FROM events e ORDER BY e.at, e.session, e.n`)
 	if err != nil {
 		return nil, fmt.Errorf("read the log of %s: %w", s.path, err)
 	}

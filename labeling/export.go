@@ -42,7 +42,7 @@ func (s *Store) Export(ctx context.Context, w io.Writer, f Format) (Exported, er
 	case TRL:
 		err = s.EachLabel(ctx, x.trl)
 	case KTO:
-		if err = s.each(ctx, `labels`, `1`, nil, x.kto); err == nil {
+		if err = s.each(ctx, `labels`, `true`, nil, x.kto); err == nil {
 			err = s.EachLabel(ctx, func(j Judgement) error {
 				if j.Event.Kind != Edit {
 					return nil
@@ -189,7 +189,7 @@ func (x *exporter) array(ctx context.Context, s *Store, f Format) error {
 		}
 		return put(task)
 	}
-	err := s.each(ctx, `labels`, `1`, nil, func(j Judgement) error {
+	err := s.each(ctx, `labels`, `true`, nil, func(j Judgement) error {
 		rated := j.Item.mode() == Rate
 		if len(j.Item.Answers) != 2 && !rated {
 			x.out.LeftOut[string(j.Item.Mode)]++
@@ -262,7 +262,7 @@ type logEvent struct {
 
 // log passes every item, then every event to put. Without times, session ids become ordinals and all clock readings go.
 func (s *Store) log(ctx context.Context, put func(any) error, times bool) error {
-	rows, err := s.db.QueryContext(ctx, `SELECT `+itemColumns+` FROM items i ORDER BY i.seq`)
+	rows, err := s.rows(ctx, `SELECT `+itemColumns+` FROM items i ORDER BY i.seq`)
 	if err != nil {
 		return err
 	}

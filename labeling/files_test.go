@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -67,7 +66,9 @@ func exportText(t *testing.T, s *Store, f Format) (string, Exported) {
 func lines(ls ...string) string { return strings.Join(ls, "\n") + "\n" }
 
 // The expected rows are written by hand from the formats' own documentation (TRL: dataset formats; margin as in Llama 2).
-func TestExportTRL(t *testing.T) {
+func TestExportTRL(t *testing.T) { onBackends(t, testExportTRL) }
+
+func testExportTRL(t *testing.T) {
 	got, x := exportText(t, labelledStore(t), TRL)
 	want := lines(
 		`{"prompt":"question 1","chosen":"first answer 1","rejected":"second answer 1","margin":1}`,
@@ -82,7 +83,9 @@ func TestExportTRL(t *testing.T) {
 	}
 }
 
-func TestExportKTO(t *testing.T) {
+func TestExportKTO(t *testing.T) { onBackends(t, testExportKTO) }
+
+func testExportKTO(t *testing.T) {
 	got, _ := exportText(t, labelledStore(t), KTO)
 	want := lines(
 		`{"prompt":"question 1","completion":"first answer 1","label":true}`,
@@ -99,7 +102,9 @@ func TestExportKTO(t *testing.T) {
 	}
 }
 
-func TestExportLogAndDump(t *testing.T) {
+func TestExportLogAndDump(t *testing.T) { onBackends(t, testExportLogAndDump) }
+
+func testExportLogAndDump(t *testing.T) {
 	s := labelledStore(t)
 	log, x := exportText(t, s, Log)
 	if want := 6 + 8; x.Rows != want || strings.Count(log, "\n") != want {
@@ -140,23 +145,14 @@ func TestMarginOfStrength(t *testing.T) {
 	}
 }
 
-func TestMergeJoinsWithoutConflict(t *testing.T) {
+func TestMergeJoinsWithoutConflict(t *testing.T) { onBackends(t, testMergeJoinsWithoutConflict) }
+
+func testMergeJoinsWithoutConflict(t *testing.T) {
 	ctx := context.Background()
-	dir := t.TempDir()
-	base := openTest(t, filepath.Join(dir, "base.db"))
-	addPairs(t, base, 3)
-	base.Close()
-	raw, err := os.ReadFile(filepath.Join(dir, "base.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	work := func(name, who string, extra Item, picks ...int) *Store { // a copy of the same file, carried away and worked on
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, raw, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		s := openTest(t, path)
+	work := func(place, who string, extra Item, picks ...int) *Store { // the same pairs, carried away and worked on
+		s := openTest(t, place)
 		t.Cleanup(func() { s.Close() })
+		addPairs(t, s, 3)
 		if _, err := s.AddItems(ctx, []Item{extra}); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +178,7 @@ func TestMergeJoinsWithoutConflict(t *testing.T) {
 	}
 	reversed := pair(8)
 	reversed.Answers[0], reversed.Answers[1] = reversed.Answers[1], reversed.Answers[0]
-	a, b := work("a.db", "ann", pair(8), 0, 0), work("b.db", "bob", reversed, 1, 1, 1, 0)
+	a, b := work(newPlace(t), "ann", pair(8), 0, 0), work(filepath.Join(t.TempDir(), "b.db"), "bob", reversed, 1, 1, 1, 0)
 	m, err := a.Merge(ctx, b)
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +208,9 @@ func TestMergeJoinsWithoutConflict(t *testing.T) {
 	}
 }
 
-func TestTrainable(t *testing.T) {
+func TestTrainable(t *testing.T) { onBackends(t, testTrainable) }
+
+func testTrainable(t *testing.T) {
 	s := labelledStore(t)
 	if n, err := s.Trainable(context.Background()); err != nil || n != 4 { // three preferences and a tie; both bad and can't say are not
 		t.Errorf("%d, %v", n, err)

@@ -41,7 +41,9 @@ func summary(t *testing.T, s *Store) []string {
 	return out
 }
 
-func TestImport(t *testing.T) {
+func TestImport(t *testing.T) { onBackends(t, testImport) }
+
+func testImport(t *testing.T) {
 	for name, c := range map[string]struct {
 		in     string
 		format Format
@@ -129,7 +131,9 @@ func TestImport(t *testing.T) {
 	}
 }
 
-func TestImportErrorsNameTheLine(t *testing.T) {
+func TestImportErrorsNameTheLine(t *testing.T) { onBackends(t, testImportErrorsNameTheLine) }
+
+func testImportErrorsNameTheLine(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"prompt":"p","chosen":"a","rejected":"b"}` + "\n" + `{"prompt":"p","chosen":3,"rejected":"b"}`: "line 2: as trl: chosen: neither text nor",
 		`{"x":1}`: "line 1: no known format of comparisons has the keys x",
@@ -151,7 +155,9 @@ func TestImportErrorsNameTheLine(t *testing.T) {
 }
 
 // What we write for another tool we read back as the same judgements, strength and all.
-func TestToolsRoundTrip(t *testing.T) {
+func TestToolsRoundTrip(t *testing.T) { onBackends(t, testToolsRoundTrip) }
+
+func testToolsRoundTrip(t *testing.T) {
 	for _, f := range []Format{Argilla, LabelStudio} {
 		s := labelledStore(t)
 		text, x := exportText(t, s, f)
@@ -216,7 +222,9 @@ func TestImportRealFiles(t *testing.T) {
 	}
 }
 
-func TestImportCompressed(t *testing.T) {
+func TestImportCompressed(t *testing.T) { onBackends(t, testImportCompressed) }
+
+func testImportCompressed(t *testing.T) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	fmt.Fprint(z, "\ufeff"+`{"prompt":"p","chosen":"a","rejected":"b"}`)

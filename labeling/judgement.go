@@ -62,7 +62,7 @@ func (s *Store) Judgements(ctx context.Context) ([]Judgement, error) {
 
 // EachJudgement calls fn with every judgement in force, in the order of Judgements, holding one at a time.
 func (s *Store) EachJudgement(ctx context.Context, fn func(Judgement) error) error {
-	return s.each(ctx, `judgements`, `1`, nil, fn)
+	return s.each(ctx, `judgements`, `true`, nil, fn)
 }
 
 // each calls fn with the events of a view of judgements that meet a condition on e (the event) and i (its item).
@@ -71,7 +71,7 @@ func (s *Store) each(ctx context.Context, view, where string, args []any, fn fun
 		AND b.annotator = e.annotator AND b.kind = '%s' ORDER BY b.at DESC, b.event DESC LIMIT 1)`
 	q := `SELECT ` + itemColumns + `, ` + fmt.Sprintf(last, Note) + `, ` + fmt.Sprintf(last, Tag) + `, ` + eventColumns + `
 		FROM ` + view + ` e JOIN items i ON i.seq = e.item WHERE ` + where + ` ORDER BY e.item, e.annotator, e.at`
-	rows, err := s.db.QueryContext(ctx, q, args...)
+	rows, err := s.rows(ctx, q, args...)
 	if err != nil {
 		return fmt.Errorf("read judgements of %s: %w", s.path, err)
 	}

@@ -13,7 +13,7 @@ const inForceEdits = `(SELECT x.* FROM actions a JOIN events x ON x.id = a.event
 // with the margin 0, or as so many ties; and, after the rest, each edited answer as a pair in which it wins over the answer it was made of.
 // Pairs of rankings and of edits have items of their own, with the place (Seq) of the item they came of and no hash.
 func (s *Store) EachLabel(ctx context.Context, fn func(Judgement) error) error {
-	err := s.each(ctx, `labels`, `1`, nil, func(j Judgement) error {
+	err := s.each(ctx, `labels`, `true`, nil, func(j Judgement) error {
 		r := j.Event.Ranking
 		switch {
 		case len(j.Item.Answers) <= 2:
@@ -43,7 +43,7 @@ func (s *Store) EachLabel(ctx context.Context, fn func(Judgement) error) error {
 
 // eachEdit calls fn with every edit in force.
 func (s *Store) eachEdit(ctx context.Context, fn func(Judgement) error) error {
-	return s.each(ctx, inForceEdits, `1`, nil, func(j Judgement) error {
+	return s.each(ctx, inForceEdits, `true`, nil, func(j Judgement) error {
 		if ed := j.Event.Data.Edit; ed == nil || ed.Answer < 0 || ed.Answer >= len(j.Item.Answers) {
 			return fmt.Errorf("edit %s/%d names no answer of item %d", j.Event.Session, j.Event.N, j.Item.Seq)
 		}
@@ -74,7 +74,7 @@ func (j Judgement) group() string {
 // included.
 func (s *Store) Trainable(ctx context.Context) (int, error) {
 	var n int
-	err := s.db.QueryRowContext(ctx, `SELECT (SELECT coalesce(sum(json_array_length(i.answers) * (json_array_length(i.answers) - 1) / 2), 0)
+	err := s.row(ctx, `SELECT (SELECT coalesce(sum(`+s.d.answerCount+` * (`+s.d.answerCount+` - 1) / 2), 0)
 			FROM labels l JOIN items i ON i.seq = l.item WHERE l.choice IN ('win', 'tie'))
 		+ (SELECT count(*) FROM actions WHERE kind = 'edit' AND undone = 0)`).Scan(&n)
 	if err != nil {

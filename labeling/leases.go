@@ -39,7 +39,7 @@ func (ss *Session) claim(ctx context.Context, seq int64, condition string) (ok b
 
 // lease keeps an item for the person of the session, instead of the one they had.
 func (ss *Session) lease(ctx context.Context, tx *batch, seq int64) error {
-	_, err := tx.exec(ctx, `INSERT INTO leases (annotator, item, until) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET item = ?2, until = ?3`,
+	err := tx.exec(ctx, `INSERT INTO leases (annotator, item, until) VALUES (?1, ?2, ?3) ON CONFLICT (annotator) DO UPDATE SET item = ?2, until = ?3`,
 		ss.annotator, seq, ss.now().Add(leaseTime).UnixMicro())
 	return err
 }
@@ -47,7 +47,7 @@ func (ss *Session) lease(ctx context.Context, tx *batch, seq int64) error {
 // release gives the lease back. It is called at the end of a sitting, whose context may have ended.
 func (ss *Session) release(ctx context.Context) error {
 	return ss.s.tx(ctx, func(tx *batch) error {
-		_, err := tx.exec(ctx, `DELETE FROM leases WHERE annotator = ?`, ss.annotator)
+		err := tx.exec(ctx, `DELETE FROM leases WHERE annotator = ?`, ss.annotator)
 		return err
 	})
 }
@@ -63,7 +63,7 @@ type Presence struct {
 
 // Presences are what everyone does at a time, by name.
 func (s *Store) Presences(ctx context.Context, now time.Time) ([]Presence, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT w.annotator,
+	rows, err := s.rows(ctx, `SELECT w.annotator,
 			(SELECT count(DISTINCT item) FROM actions a WHERE a.annotator = w.annotator AND a.kind = 'judge' AND a.undone = 0),
 			(SELECT count(DISTINCT item) FROM actions a WHERE a.annotator = w.annotator AND a.kind = 'judge' AND a.undone = 0 AND a.at > ?1 - 86400000000),
 			coalesce((SELECT max(at) FROM actions a WHERE a.annotator = w.annotator), 0),

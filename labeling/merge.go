@@ -56,7 +56,7 @@ func (to merged) translate(list []int) error {
 }
 
 func mergeItems(ctx context.Context, tx *batch, src *Store, m *Merged) (map[int64]merged, error) {
-	rows, err := src.db.QueryContext(ctx, `SELECT `+itemColumns+` FROM items i ORDER BY i.seq`)
+	rows, err := src.rows(ctx, `SELECT `+itemColumns+` FROM items i ORDER BY i.seq`)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func mergeItems(ctx context.Context, tx *batch, src *Store, m *Merged) (map[int6
 }
 
 func mergeSessions(ctx context.Context, tx *batch, src *Store) error {
-	rows, err := src.db.QueryContext(ctx, `SELECT id, annotator, seed, origin, started FROM sessions ORDER BY started, id`)
+	rows, err := src.rows(ctx, `SELECT id, annotator, seed, origin, started FROM sessions ORDER BY started, id`)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func mergeSessions(ctx context.Context, tx *batch, src *Store) error {
 		if err := rows.Scan(&id, &annotator, &seed, &origin, &started); err != nil {
 			return err
 		}
-		if _, err := tx.exec(ctx, `INSERT OR IGNORE INTO sessions (id, annotator, seed, origin, started) VALUES (?, ?, ?, ?, ?)`,
+		if err := tx.exec(ctx, `INSERT INTO sessions (id, annotator, seed, origin, started) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 			id, annotator, seed, origin, started); err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func mergeSessions(ctx context.Context, tx *batch, src *Store) error {
 }
 
 func mergeEvents(ctx context.Context, tx *batch, src *Store, seqs map[int64]merged, m *Merged) error {
-	rows, err := src.db.QueryContext(ctx, `SELECT `+eventColumns+` FROM events e ORDER BY e.at, e.session, e.n`)
+	rows, err := src.rows(ctx, `SELECT `+eventColumns+` FROM events e ORDER BY e.at, e.session, e.n`)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,8 @@ type model struct {
 	choosing bool // choosing an answer to edit
 
 	progress Progress
-	sat      int // judgements of this sitting
+	doubt    bool // something failed, and may be done all the same: progress is to be read anew
+	sat      int  // judgements of this sitting
 	shownAt  time.Time
 	status   string
 	tone     tone
@@ -92,6 +93,7 @@ type outcome struct {
 	delta int            // change of the number of decided items
 	took  *time.Duration // a judgement was made
 	undid bool           // a judgement was taken back
+	count *Progress      // how far the work is, where that was read anew
 	err   error
 }
 

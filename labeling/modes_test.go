@@ -61,7 +61,9 @@ func TestScreensOfTheModes(t *testing.T) {
 }
 
 // Every digit of an order is written down: it is undone one by one, also in a later sitting, and confirmed by enter.
-func TestRankingByKeys(t *testing.T) {
+func TestRankingByKeys(t *testing.T) { onBackends(t, testRankingByKeys) }
+
+func testRankingByKeys(t *testing.T) {
 	s, ctx := modeStore(t), context.Background()
 	b := newBench(t, s, 100, 30)
 	shown := b.m.task.Shown
@@ -113,7 +115,9 @@ func TestRankingByKeys(t *testing.T) {
 	}
 }
 
-func TestSingleAndRatingByKeys(t *testing.T) {
+func TestSingleAndRatingByKeys(t *testing.T) { onBackends(t, testSingleAndRatingByKeys) }
+
+func testSingleAndRatingByKeys(t *testing.T) {
 	s, ctx := modeStore(t), context.Background()
 	b := newBench(t, s, 80, 24)
 	b.press("=") // all equal
@@ -149,7 +153,9 @@ func TestSingleAndRatingByKeys(t *testing.T) {
 
 // An editor is any program that changes a file: here a shell script. The better answer goes to it, what it leaves is a
 // demonstration and a pair, and undo takes both back.
-func TestEditing(t *testing.T) {
+func TestEditing(t *testing.T) { onBackends(t, testEditing) }
+
+func testEditing(t *testing.T) {
 	s, ctx := newTestStore(t), context.Background()
 	addPairs(t, s, 2)
 	script := filepath.Join(t.TempDir(), "ed.sh")
@@ -158,10 +164,15 @@ func TestEditing(t *testing.T) {
 	}
 	b := newBench(t, s, 80, 24)
 	b.m.opt.Editor = script
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	path := ""
 	run := func(position int) { // what the program does between the key and the message that the editor has ended
 		t.Helper()
 		answer := b.m.task.Shown[position]
-		path := b.m.ss.editPath(b.m.task.Item.Seq, answer)
+		var err error
+		if path, err = b.m.ss.editPath(b.m.task.Item.Seq, answer); err != nil {
+			t.Fatal(err)
+		}
 		r := &editRun{Cmd: exec.Command(script, path), path: path, text: b.m.task.Item.Answers[answer].String()}
 		if err := r.Run(); err != nil {
 			t.Fatal(err)
@@ -178,7 +189,7 @@ func TestEditing(t *testing.T) {
 	if !strings.Contains(b.m.status, "a demonstration") {
 		t.Fatal(b.m.status)
 	}
-	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(s.Path()), ".*edit*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*edit*")); len(left) > 0 {
 		t.Errorf("files left behind: %v", left)
 	}
 	demos, _ := exportText(t, s, Demos)
@@ -239,7 +250,9 @@ func TestTheEditorGetsTheTerminal(t *testing.T) {
 }
 
 // A comment that was being typed is there again after the program was killed; given up it is gone.
-func TestTypingSurvives(t *testing.T) {
+func TestTypingSurvives(t *testing.T) { onBackends(t, testTypingSurvives) }
+
+func testTypingSurvives(t *testing.T) {
 	s := newTestStore(t)
 	addPairs(t, s, 2)
 	b := newBench(t, s, 80, 24)

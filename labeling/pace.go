@@ -33,7 +33,7 @@ func (ss *Session) Progress(ctx context.Context) (Progress, error) {
 	if err != nil {
 		return p, fmt.Errorf("count %s: %w", ss.s.path, err)
 	}
-	rows, err := ss.s.db.QueryContext(ctx, `SELECT e.ms FROM actions a JOIN events e ON e.id = a.event
+	rows, err := ss.s.rows(ctx, `SELECT e.ms FROM actions a JOIN events e ON e.id = a.event
 		WHERE a.annotator = ? AND a.kind IN ('judge', 'repeat', 'adjudicate') AND a.undone = 0 ORDER BY a.at DESC LIMIT ?`, ss.annotator, paceWindow)
 	if err != nil {
 		return p, fmt.Errorf("read the pace of %s: %w", ss.annotator, err)
@@ -55,7 +55,7 @@ func (ss *Session) decided(ctx context.Context, item int64) (bool, error) {
 		return ss.s.ruled(ctx, item)
 	}
 	var yes bool
-	err := ss.s.db.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM undecided WHERE item = ?)`, item).Scan(&yes)
+	err := ss.s.row(ctx, `SELECT NOT EXISTS (SELECT 1 FROM undecided WHERE item = ?)`, item).Scan(&yes)
 	return yes, err
 }
 
@@ -134,7 +134,7 @@ func say(d time.Duration) string {
 // newlyDecided is 1 when a judgement just put in force is the only one of its item.
 func (ss *Session) newlyDecided(ctx context.Context, e Event) (int, error) {
 	var n int
-	err := ss.s.db.QueryRowContext(ctx, `SELECT count(*) FROM actions WHERE item = ? AND kind = ? AND undone = 0`, e.Item, e.Kind).Scan(&n)
+	err := ss.s.row(ctx, `SELECT count(*) FROM actions WHERE item = ? AND kind = ? AND undone = 0`, e.Item, e.Kind).Scan(&n)
 	if err != nil || n != 1 {
 		return 0, err
 	}

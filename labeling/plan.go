@@ -37,7 +37,7 @@ func (ss *Session) nextPlanned(ctx context.Context, after int64) (*Task, error) 
 		seq := p.seqs[i]
 		var put sql.NullInt64
 		var isFree bool
-		err := ss.s.db.QueryRowContext(ctx, `SELECT `+putOff+`, `+free+` FROM items i WHERE i.seq = :seq AND `+open, ss.args(sql.Named("seq", seq))...).Scan(&put, &isFree)
+		err := ss.s.row(ctx, `SELECT `+putOff+`, `+free+` FROM items i WHERE i.seq = :seq AND `+open, ss.args(sql.Named("seq", seq))...).Scan(&put, &isFree)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			if i == p.at {
@@ -105,11 +105,11 @@ func (ss *Session) makePlan(ctx context.Context) (*plan, error) {
 		where += ` AND ` + notMine + ` AND ` + notDone
 	}
 	if q.Tag != "" {
-		where += ` AND EXISTS (SELECT 1 FROM json_each(i.tags) t WHERE t.value = :tag)`
+		where += ` AND EXISTS (SELECT 1 FROM ` + ss.s.d.tagRows + ` WHERE t.value = :tag)`
 		args = append(args, sql.Named("tag", q.Tag))
 	}
 	if q.Source != "" {
-		where += ` AND EXISTS (SELECT 1 FROM json_each(i.answers) t WHERE t.value ->> 'source' = :source OR t.value ->> 'model' = :source)`
+		where += ` AND EXISTS (SELECT 1 FROM ` + ss.s.d.answerRows + ` WHERE t.value ->> 'source' = :source OR t.value ->> 'model' = :source)`
 		args = append(args, sql.Named("source", q.Source))
 	}
 	rank, err := ss.ranks(ctx)
@@ -117,7 +117,7 @@ func (ss *Session) makePlan(ctx context.Context) (*plan, error) {
 		return nil, err
 	}
 	args = append(args, sql.Named("random", threshold(q.Random)))
-	rows, err := ss.s.db.QueryContext(ctx, `SELECT i.seq, `+randomDraw+`, `+randomDraw+` < :random FROM items i WHERE `+where+` ORDER BY i.seq`, args...)
+	rows, err := ss.s.rows(ctx, `SELECT i.seq, `+randomDraw+`, `+randomDraw+` < :random FROM items i WHERE `+where+` ORDER BY i.seq`, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func (s *Store) evidence(ctx context.Context) (evidence, error) {
 	if err != nil {
 		return ev, err
 	}
-	err = s.each(ctx, inForceRepeats, `1`, nil, func(j Judgement) error {
+	err = s.each(ctx, inForceRepeats, `true`, nil, func(j Judgement) error {
 		ev.repeats[Place{j.Event.Annotator, j.Item.Seq}] = saidOf(j)
 		return nil
 	})
@@ -101,7 +101,7 @@ func (s *Store) Quality(ctx context.Context) (Quality, error) {
 	if q.Trainable, err = s.Trainable(ctx); err != nil {
 		return q, err
 	}
-	err = s.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM actions WHERE kind = 'edit' AND undone = 0),
+	err = s.row(ctx, `SELECT (SELECT count(*) FROM actions WHERE kind = 'edit' AND undone = 0),
 		(SELECT count(DISTINCT item) FROM actions WHERE kind = 'adjudicate' AND undone = 0)`).Scan(&q.Edited, &q.Adjudicated)
 	if err != nil {
 		return q, fmt.Errorf("count %s: %w", s.path, err)

@@ -138,7 +138,9 @@ func sayings(t *testing.T, n int, who []string, fn func(who string, i int, task 
 
 // One person always takes the left answer, one always the longer one ("second answer" has a letter more than "first
 // answer"), and both are found out; a third is fair.
-func TestBiasesAreFound(t *testing.T) {
+func TestBiasesAreFound(t *testing.T) { onBackends(t, testBiasesAreFound) }
+
+func testBiasesAreFound(t *testing.T) {
 	s := sayings(t, 60, []string{"fair", "lefty", "longy"}, func(who string, i int, task *Task) (Decision, float64, bool) {
 		switch who {
 		case "lefty":
@@ -180,7 +182,9 @@ func TestBiasesAreFound(t *testing.T) {
 }
 
 // Two people who agree on nine of ten pairs and one who says the same twice, with what follows counted by hand.
-func TestAgreementOfPeople(t *testing.T) {
+func TestAgreementOfPeople(t *testing.T) { onBackends(t, testAgreementOfPeople) }
+
+func testAgreementOfPeople(t *testing.T) {
 	ctx := context.Background()
 	s := sayings(t, 50, []string{"ann", "bob"}, func(who string, i int, _ *Task) (Decision, float64, bool) {
 		w := i % 2

@@ -96,7 +96,7 @@ const (
 // they have not and fewer than overlap others have. i is the item; the first is a look-up (CROSS JOIN keeps SQLite from
 // starting at the items), the second looks at each item.
 const (
-	firstOpinion = `undecided u CROSS JOIN items i ON i.seq = u.item WHERE ` + notGold + ` AND ` + held + ` = 0`
+	firstOpinion = `undecided u CROSS JOIN items i WHERE i.seq = u.item AND ` + notGold + ` AND ` + held + ` = 0`
 	moreOpinions = `items i WHERE ` + notGold + ` AND ` + notMine + ` AND ` + notFull
 )
 
@@ -140,7 +140,7 @@ func (ss *Session) Next(ctx context.Context, after int64) (*Task, error) {
 func (ss *Session) first(ctx context.Context, args []any, queries ...string) (int64, error) {
 	for _, q := range queries {
 		var seq int64
-		err := ss.s.db.QueryRowContext(ctx, `SELECT i.seq FROM `+q+` LIMIT 1`, args...).Scan(&seq)
+		err := ss.s.row(ctx, `SELECT i.seq FROM `+q+` LIMIT 1`, args...).Scan(&seq)
 		if err == nil {
 			return seq, nil
 		}
@@ -198,7 +198,7 @@ func (ss *Session) dueGold(ctx context.Context) (*Task, error) {
 		every = 10
 	}
 	var n, gold int
-	err := ss.s.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(EXISTS (SELECT 1 FROM gold g WHERE g.item = l.item)), 0)
+	err := ss.s.row(ctx, `SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM gold g WHERE g.item = l.item))
 		FROM (SELECT item FROM actions WHERE annotator = ? AND undone = 0 AND kind = 'judge' ORDER BY at DESC LIMIT ?) l`, ss.annotator, every-1).Scan(&n, &gold)
 	if err != nil {
 		return nil, fmt.Errorf("gold: %w", err)
@@ -229,11 +229,11 @@ func (ss *Session) gold(ctx context.Context) (*Task, error) {
 
 // Resume is the item to begin with: the first to judge after the one this person judged last.
 func (ss *Session) Resume(ctx context.Context) (*Task, error) {
-	if err := ss.s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM gold)`).Scan(&ss.hasGold); err != nil {
+	if err := ss.s.row(ctx, `SELECT EXISTS (SELECT 1 FROM gold)`).Scan(&ss.hasGold); err != nil {
 		return nil, fmt.Errorf("resume: %w", err)
 	}
 	var last int64
-	err := ss.s.db.QueryRowContext(ctx, `SELECT item FROM actions WHERE annotator = ? AND undone = 0
+	err := ss.s.row(ctx, `SELECT item FROM actions WHERE annotator = ? AND undone = 0
 		AND kind IN ('judge', 'later', 'adjudicate') ORDER BY at DESC LIMIT 1`,
 		ss.annotator).Scan(&last)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -249,7 +249,7 @@ func (ss *Session) Neighbour(ctx context.Context, seq int64, step int) (*Task, e
 		q = `SELECT seq FROM items WHERE seq < ? ORDER BY seq DESC LIMIT 1`
 	}
 	var to int64
-	err := ss.s.db.QueryRowContext(ctx, q, seq).Scan(&to)
+	err := ss.s.row(ctx, q, seq).Scan(&to)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

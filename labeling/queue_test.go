@@ -43,7 +43,9 @@ func session(t *testing.T, s *Store, who string, q Queue) *Session {
 }
 
 // The order by scores, by hand: Δ of three models, standard deviations 0, 1 and 2, means 3, 1 and -2.
-func TestOrderByScores(t *testing.T) {
+func TestOrderByScores(t *testing.T) { onBackends(t, testOrderByScores) }
+
+func testOrderByScores(t *testing.T) {
 	ctx := context.Background()
 	store := func() *Store {
 		s := newTestStore(t)
@@ -93,7 +95,9 @@ func TestOrderByScores(t *testing.T) {
 }
 
 // A share of the items is asked by chance, in the place that the share says, and is the same whatever the scores are.
-func TestRandomItemsAreKeptApart(t *testing.T) {
+func TestRandomItemsAreKeptApart(t *testing.T) { onBackends(t, testRandomItemsAreKeptApart) }
+
+func testRandomItemsAreKeptApart(t *testing.T) {
 	ctx := context.Background()
 	random := func(sign float64) (picked []int64, places []int) {
 		s := newTestStore(t)
@@ -127,7 +131,9 @@ func TestRandomItemsAreKeptApart(t *testing.T) {
 	}
 }
 
-func TestTagAndSource(t *testing.T) {
+func TestTagAndSource(t *testing.T) { onBackends(t, testTagAndSource) }
+
+func testTagAndSource(t *testing.T) {
 	s := newTestStore(t)
 	var items []Item
 	for i := range 6 {
@@ -154,7 +160,9 @@ func TestTagAndSource(t *testing.T) {
 }
 
 // A fifth of 500 items needs two people, the rest one.
-func TestOverlapShare(t *testing.T) {
+func TestOverlapShare(t *testing.T) { onBackends(t, testOverlapShare) }
+
+func testOverlapShare(t *testing.T) {
 	s := newTestStore(t)
 	addPairs(t, s, 500)
 	q := Queue{Overlap: 2, OverlapShare: 0.2}
@@ -169,7 +177,9 @@ func TestOverlapShare(t *testing.T) {
 }
 
 // Repeats come after twenty others, once, look new, and leave the first judgement in force; undo goes back to them.
-func TestHiddenRepeats(t *testing.T) {
+func TestHiddenRepeats(t *testing.T) { onBackends(t, testHiddenRepeats) }
+
+func testHiddenRepeats(t *testing.T) {
 	s, ctx := newTestStore(t), context.Background()
 	addPairs(t, s, 100)
 	ss := session(t, s, "ann", Queue{Repeat: 0.3})
@@ -221,7 +231,9 @@ func TestHiddenRepeats(t *testing.T) {
 }
 
 // Gold comes to everyone, one in five here, whatever others did, and is measured.
-func TestGold(t *testing.T) {
+func TestGold(t *testing.T) { onBackends(t, testGold) }
+
+func testGold(t *testing.T) {
 	s, ctx := newTestStore(t), context.Background()
 	addPairs(t, s, 20)
 	file := strings.Builder{}
@@ -334,7 +346,9 @@ func TestReshape(t *testing.T) {
 	}
 }
 
-func TestQueueRefuses(t *testing.T) {
+func TestQueueRefuses(t *testing.T) { onBackends(t, testQueueRefuses) }
+
+func testQueueRefuses(t *testing.T) {
 	s := newTestStore(t)
 	for _, q := range []Queue{{Order: "best"}, {Random: 1.5}, {Repeat: -1}, {OverlapShare: math.NaN()}, {Overlap: -1}} {
 		if _, err := s.NewSession(SessionConfig{Annotator: "a", Queue: q}); err == nil {

@@ -67,7 +67,7 @@ func differ(e, f Event) bool {
 
 // ruled says whether an item is adjudicated.
 func (s *Store) ruled(ctx context.Context, item int64) (yes bool, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM actions WHERE item = ? AND kind = 'adjudicate' AND undone = 0)`, item).Scan(&yes)
+	err = s.row(ctx, `SELECT EXISTS (SELECT 1 FROM actions WHERE item = ? AND kind = 'adjudicate' AND undone = 0)`, item).Scan(&yes)
 	return yes, err
 }
 

@@ -49,7 +49,9 @@ func TestReviewScreens(t *testing.T) {
 }
 
 // What models think is said after the choice, where it is asked for, and never before.
-func TestOpinionAfterTheChoice(t *testing.T) {
+func TestOpinionAfterTheChoice(t *testing.T) { onBackends(t, testOpinionAfterTheChoice) }
+
+func testOpinionAfterTheChoice(t *testing.T) {
 	s, ctx := newTestStore(t), context.Background()
 	addPairs(t, s, 3)
 	for _, m := range []string{"m1", "m2"} {
@@ -85,7 +87,9 @@ func TestOpinionAfterTheChoice(t *testing.T) {
 }
 
 // Setting aside ends nothing: a reviewer gets each disagreement until it is ruled on.
-func TestReviewEndsOnlyWhenAllIsRuled(t *testing.T) {
+func TestReviewEndsOnlyWhenAllIsRuled(t *testing.T) { onBackends(t, testReviewEndsOnlyWhenAllIsRuled) }
+
+func testReviewEndsOnlyWhenAllIsRuled(t *testing.T) {
 	s := disputedStore(t)
 	ss, err := s.NewSession(SessionConfig{Annotator: "eve", Review: true, Now: func() time.Time { return time.Unix(1, 0) }})
 	if err != nil {

@@ -199,9 +199,11 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 // A second sitting finds the work of the first, undo included, and several may go on at once.
-func TestUndoAcrossSittings(t *testing.T) {
+func TestUndoAcrossSittings(t *testing.T) { onBackends(t, testUndoAcrossSittings) }
+
+func testUndoAcrossSittings(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	s := openTest(t, filepath.Join(t.TempDir(), "l.db"))
+	s := openTest(t, newPlace(t))
 	defer s.Close()
 	addPairs(t, s, 5)
 	x := startTerminal(context.Background(), t, s, 80, 24, Options{})

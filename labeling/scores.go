@@ -67,7 +67,7 @@ func putScores(ctx context.Context, tx *batch, item int64, model string, at int6
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return false, err
 	}
-	_, err = tx.exec(ctx, `INSERT INTO scores (item, model, at, scores) VALUES (?, ?, ?, ?)`, item, model, at, text)
+	err = tx.exec(ctx, `INSERT INTO scores (item, model, at, scores) VALUES (?, ?, ?, ?)`, item, model, at, text)
 	return err == nil, err
 }
 
@@ -92,7 +92,7 @@ func (s *Store) Scores(ctx context.Context, seq int64) ([]ModelScores, error) {
 }
 
 func (s *Store) eachScores(ctx context.Context, query string, args []any, fn func(item int64, m ModelScores, at int64) error) error {
-	rows, err := s.db.QueryContext(ctx, query, args...)
+	rows, err := s.rows(ctx, query, args...)
 	if err != nil {
 		return fmt.Errorf("read the scores of %s: %w", s.path, err)
 	}
@@ -164,13 +164,13 @@ func putGold(ctx context.Context, tx *batch, item, at int64, source string, d De
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return false, err
 	}
-	_, err = tx.exec(ctx, `INSERT INTO gold (item, at, source, choice, ranking) VALUES (?, ?, ?, ?, ?)`, item, at, source, string(d.Choice), string(ranking))
+	err = tx.exec(ctx, `INSERT INTO gold (item, at, source, choice, ranking) VALUES (?, ?, ?, ?, ?)`, item, at, source, string(d.Choice), string(ranking))
 	return err == nil, err
 }
 
 // Golds reads what is known of items.
 func (s *Store) Golds(ctx context.Context) (map[int64]Gold, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT item, source, choice, ranking FROM gold ORDER BY id`)
+	rows, err := s.rows(ctx, `SELECT item, source, choice, ranking FROM gold ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("read the gold of %s: %w", s.path, err)
 	}

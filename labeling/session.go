@@ -26,6 +26,7 @@ type Session struct {
 	review    bool
 	now       func() time.Time
 
+	unsure   bool // the last write failed: where only the answer to it was lost, it is in the log all the same
 	hasGold  bool
 	plan     *plan   // made at the first item, where the queue needs one
 	disputes []int64 // of a reviewer, found at the first item
@@ -138,7 +139,7 @@ func (ss *Session) task(ctx context.Context, seq int64, again bool) (*Task, erro
 		return nil, err
 	}
 	t := &Task{Item: it, Shown: ss.order(it.Hash, len(it.Answers), again), Again: again}
-	last, err := scanEvent(ss.s.db.QueryRowContext(ctx, `SELECT `+eventColumns+` FROM events e
+	last, err := scanEvent(ss.s.row(ctx, `SELECT `+eventColumns+` FROM events e
 		WHERE e.item = ? AND e.annotator = ? AND e.kind = ? ORDER BY e.at DESC, e.id DESC LIMIT 1`, seq, ss.annotator, ss.judging(t)))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -182,7 +183,7 @@ func (ss *Session) oldDraft(ctx context.Context, draft Event) bool {
 
 // around reads what else is known of a task: an unfinished comment, what others said, what models gave.
 func (ss *Session) around(ctx context.Context, t *Task) error {
-	err := ss.s.db.QueryRowContext(ctx, `SELECT text FROM typing WHERE annotator = ? AND item = ?`, ss.annotator, t.Item.Seq).Scan(&t.Typing)
+	err := ss.s.row(ctx, `SELECT text FROM typing WHERE annotator = ? AND item = ?`, ss.annotator, t.Item.Seq).Scan(&t.Typing)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("item %d: %w", t.Item.Seq, err)
 	}
@@ -196,7 +197,7 @@ func (ss *Session) around(ctx context.Context, t *Task) error {
 }
 
 func (ss *Session) inForce(ctx context.Context, seq int64, k Kind) (*Event, error) {
-	e, err := scanEvent(ss.s.db.QueryRowContext(ctx, `SELECT `+eventColumns+` FROM actions a JOIN events e ON e.id = a.event
+	e, err := scanEvent(ss.s.row(ctx, `SELECT `+eventColumns+` FROM actions a JOIN events e ON e.id = a.event
 		WHERE a.item = ? AND a.kind = ? AND a.undone = 0 AND a.annotator = ? ORDER BY a.at DESC, a.event DESC LIMIT 1`, seq, string(k), ss.annotator))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -238,7 +239,7 @@ func (ss *Session) Edit(ctx context.Context, t *Task, answer int, text string, e
 // Type keeps a comment that is not finished yet, apart from the log.
 func (ss *Session) Type(ctx context.Context, t *Task, text string) error {
 	return ss.s.tx(ctx, func(tx *batch) error {
-		_, err := tx.exec(ctx, `INSERT INTO typing (annotator, item, text) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET text = ?3`,
+		err := tx.exec(ctx, `INSERT INTO typing (annotator, item, text) VALUES (?1, ?2, ?3) ON CONFLICT (annotator, item) DO UPDATE SET text = ?3`,
 			ss.annotator, t.Item.Seq, text)
 		return err
 	})
@@ -289,6 +290,7 @@ func (ss *Session) turn(ctx context.Context, kind Kind, query string) (*Event, e
 		}
 		return ss.lease(ctx, tx, e.Item) // it is on the screen again
 	})
+	ss.unsure = err != nil
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
@@ -305,11 +307,12 @@ func (ss *Session) write(ctx context.Context, e Event) (Event, error) {
 		if n, e.At, err = ss.insert(ctx, tx, e); err != nil {
 			return err
 		}
-		if _, err = tx.exec(ctx, `UPDATE leases SET until = ? WHERE annotator = ?`, ss.now().Add(leaseTime).UnixMicro(), ss.annotator); err == nil && e.Kind == Note {
-			_, err = tx.exec(ctx, `UPDATE typing SET text = '' WHERE annotator = ? AND item = ?`, ss.annotator, e.Item)
+		if err = tx.exec(ctx, `UPDATE leases SET until = ? WHERE annotator = ?`, ss.now().Add(leaseTime).UnixMicro(), ss.annotator); err == nil && e.Kind == Note {
+			err = tx.exec(ctx, `UPDATE typing SET text = '' WHERE annotator = ? AND item = ?`, ss.annotator, e.Item)
 		}
 		return err
 	})
+	ss.unsure = err != nil
 	if err != nil {
 		return Event{}, fmt.Errorf("record %s: %w", e.Kind, err)
 	}
@@ -327,8 +330,13 @@ func (ss *Session) insert(ctx context.Context, tx *batch, e Event) (int, time.Ti
 	}
 	now := ss.now().UnixMicro()
 	at := max(now, last+1)
+	if ss.unsure {
+		if err := tx.row(ctx, `SELECT coalesce(max(n), 0) FROM events WHERE session = ?`, ss.ref.Session).Scan(&ss.ref.N); err != nil {
+			return 0, time.Time{}, err
+		}
+	}
 	if ss.ref.N == 0 {
-		_, err := tx.exec(ctx, `INSERT OR IGNORE INTO sessions (id, annotator, seed, origin, started) VALUES (?, ?, ?, ?, ?)`,
+		err := tx.exec(ctx, `INSERT INTO sessions (id, annotator, seed, origin, started) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 			ss.ref.Session, ss.annotator, strconv.FormatUint(ss.seed, 10), ss.origin, now)
 		if err != nil {
 			return 0, time.Time{}, err
@@ -347,7 +355,7 @@ func insertEvent(ctx context.Context, tx *batch, e Event) error {
 		}
 		text[i] = string(b)
 	}
-	_, err := tx.exec(ctx, `INSERT INTO events (session, n, at, annotator, kind, item, shown, choice, ranking, strength, margin, ms, data, target_session, target_n)
+	err := tx.exec(ctx, `INSERT INTO events (session, n, at, annotator, kind, item, shown, choice, ranking, strength, margin, ms, data, target_session, target_n)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		e.Session, e.N, e.At.UnixMicro(), e.Annotator, string(e.Kind), e.Item, text[0], string(e.Choice), text[1], e.Strength, e.Margin,
 		e.Elapsed.Milliseconds(), text[2], e.Target.Session, e.Target.N)

@@ -378,18 +378,24 @@ func TestKeysCanBeBound(t *testing.T) {
 }
 
 // What could not be written is said, stays on the screen, and the keys that were meant for the next item are forgotten.
-func TestAKeyThatIsNotSaved(t *testing.T) {
+func TestAKeyThatIsNotSaved(t *testing.T) { onBackends(t, testAKeyThatIsNotSaved) }
+
+func testAKeyThatIsNotSaved(t *testing.T) {
 	s := newTestStore(t)
 	addPairs(t, s, 3)
 	b := newBench(t, s, 80, 24)
-	if _, err := s.db.Exec(`CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'disk full'); END`); err != nil {
+	full, free := `CREATE TRIGGER no_room BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'disk full'); END;`, `DROP TRIGGER no_room`
+	if testsServer() {
+		full, free = postgresDDL(full), free+` ON events`
+	}
+	if _, err := s.db.Exec(full); err != nil {
 		t.Fatal(err)
 	}
 	b.send(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("112")})
 	if v := b.screen(); !strings.Contains(v, "question 1") || !strings.Contains(v, "disk full") || !strings.Contains(v, "press the key again") {
 		t.Errorf("the screen says\n%s", v)
 	}
-	if _, err := s.db.Exec(`DROP TRIGGER full`); err != nil {
+	if _, err := s.db.Exec(free); err != nil {
 		t.Fatal(err)
 	}
 	b.press("8")
@@ -400,7 +406,9 @@ func TestAKeyThatIsNotSaved(t *testing.T) {
 }
 
 // Keys in one message are keys one after the other; pasted text is text to a comment and nothing to the screen.
-func TestKeysInOneMessage(t *testing.T) {
+func TestKeysInOneMessage(t *testing.T) { onBackends(t, testKeysInOneMessage) }
+
+func testKeysInOneMessage(t *testing.T) {
 	s := screenStore(t)
 	b := newBench(t, s, 80, 24)
 	b.send(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("1=chmu")}) // two choices, then a comment being typed
@@ -419,11 +427,12 @@ func TestKeysInOneMessage(t *testing.T) {
 }
 
 // Whatever keys come, also while the store is busy, the screen is whole, and what it says is what the log says.
-func TestAnyKeysOnTheScreen(t *testing.T) {
-	dir, runs, empty := t.TempDir(), 0, emptyStore(t)
+func TestAnyKeysOnTheScreen(t *testing.T) { onBackends(t, testAnyKeysOnTheScreen) }
+
+func testAnyKeysOnTheScreen(t *testing.T) {
+	scratch := newScratch(t)
 	rapid.Check(t, func(t *rapid.T) {
-		runs++
-		s := scratchStore(t, empty, filepath.Join(dir, fmt.Sprint(runs, ".db")))
+		s, _ := scratch(t)
 		defer s.Close()
 		if _, err := s.AddItems(context.Background(), append(modeItems()[:3], pair(1), pair(2))); err != nil {
 			t.Fatal(err)

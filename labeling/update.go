@@ -75,6 +75,7 @@ func (m *model) greet() {
 func (m *model) fail(err error) {
 	m.status, m.tone = "press the key again: "+err.Error(), alarm
 	m.waiting = nil // they were meant for what did not happen
+	m.doubt = true
 }
 
 // settle shows what a command on the store brought.
@@ -88,6 +89,9 @@ func (m *model) settle(o outcome) {
 	if o.undid {
 		m.progress.drop()
 		m.sat = max(0, m.sat-1)
+	}
+	if o.count != nil {
+		m.progress, m.doubt = *o.count, false
 	}
 	switch {
 	case o.err != nil:

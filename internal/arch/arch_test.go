@@ -17,6 +17,7 @@ var allowed = map[string][]string{
 	// The machine, from the bottom up.
 	"internal/arch":       {},
 	"internal/golden":     {},
+	"internal/pgserver":   {"internal/golden"},
 	"internal/rng":        {},
 	"internal/kernels":    {},
 	"internal/tokenizer":  {},
@@ -73,7 +74,9 @@ var confined = map[string][]string{
 	"gonum.org/v1/gonum/blas":          {"internal/kernels"},
 	"github.com/spf13/cobra":           {"cmd/plumb"},
 	"github.com/rogpeppe/go-internal":  {},
-	"plumb/internal/golden":            {},
+	"plumb/internal/golden":            {"internal/pgserver"},
+	"plumb/internal/pgserver":          {},
+	"github.com/jackc/pgx":             {"labeling"},
 	"net/http":                         {"internal/checkpoint"},
 	"github.com/klauspost/compress":    {"internal/dataset", "internal/run", "ppo", "labeling"},
 }

@@ -85,6 +85,17 @@ func SmolLM2(t testing.TB, name string) string {
 	return find(t, "smollm2/"+name, filepath.Join(cache, "plumb", "smollm2", name))
 }
 
+// Need counts what a test needs besides files, such as a server. Where missing says why it is not there, the test is skipped.
+func Need(t testing.TB, name string, missing error) {
+	t.Helper()
+	if missing == nil {
+		count(t, "ran", name)
+		return
+	}
+	count(t, "skipped", name)
+	t.Skip(missing)
+}
+
 // JSON decodes a .json or .json.gz file into v.
 func JSON(t testing.TB, path string, v any) {
 	t.Helper()

@@ -1,0 +1,84 @@
+package labeling
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A lease keeps an item from others until it ends, is renewed by keys, and goes with whoever leaves.
+func TestLeases(t *testing.T) { onBackends(t, testLeases) }
+
+func testLeases(t *testing.T) {
+	s, ctx := newTestStore(t), context.Background()
+	addPairs(t, s, 3)
+	at := time.Unix(1_700_000_000, 0)
+	sit := func(name string, q Queue) *Session {
+		ss, err := s.NewSession(SessionConfig{Annotator: name, Queue: q, Now: func() time.Time { return at }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ss
+	}
+	next := func(ss *Session) int64 {
+		t.Helper()
+		task, err := ss.Resume(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if task == nil {
+			return 0
+		}
+		return task.Item.Seq
+	}
+	ann, bob, cyd, dan := sit("ann", Queue{}), sit("bob", Queue{}), sit("cyd", Queue{Random: 0.5}), sit("dan", Queue{})
+	if a, b, c, d := next(ann), next(bob), next(cyd), next(dan); a != 1 || b != 2 || c != 3 || d != 0 {
+		t.Fatalf("items %d, %d, %d, %d", a, b, c, d)
+	}
+	if got := next(sit("eve", Queue{Overlap: 2})); got != 1 {
+		t.Errorf("with an overlap of two: item %d", got)
+	}
+	if err := sit("eve", Queue{}).release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	at = at.Add(9 * time.Minute)
+	task, _ := bob.Task(ctx, 2)
+	if _, err := bob.Note(ctx, task, "hm"); err != nil { // renews
+		t.Fatal(err)
+	}
+	at = at.Add(2 * time.Minute)
+	if got := next(dan); got != 1 {
+		t.Errorf("ann's lease is over: item %d", got)
+	}
+	if err := bob.release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := next(ann); got != 2 {
+		t.Errorf("bob has left: item %d", got)
+	}
+}
+
+// Who finds all items held by others is told so, and gets one when another leaves.
+func TestWaitingForAnItem(t *testing.T) { onBackends(t, testWaitingForAnItem) }
+
+func testWaitingForAnItem(t *testing.T) {
+	s := newTestStore(t)
+	addPairs(t, s, 1)
+	b := newBench(t, s, 80, 24)
+	c := newBenchFor(t, s, 80, 24, SessionConfig{Annotator: "bob"})
+	if v := c.screen(); !strings.Contains(v, "Nothing is free for you now, bob") {
+		t.Fatal(v)
+	}
+	c.press("right")
+	if !strings.Contains(c.m.status, "still nothing") {
+		t.Error(c.m.status)
+	}
+	if err := b.m.ss.release(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	c.press("right")
+	if c.m.task == nil || c.m.task.Item.Seq != 1 {
+		t.Error(c.screen())
+	}
+}
