@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"plumb/internal/pgserver"
+	"plumb/internal/pgurl"
 )
 
 // backendEnv says to the helpers below where the stores of a test lie: on a server for "postgres", else in files.
@@ -61,7 +62,7 @@ func newSchema(t testing.TB, srv *pgserver.Server) string {
 func execOn(t testing.TB, place, statement string) {
 	t.Helper()
 	driver := "sqlite"
-	if OnServer(place) {
+	if pgurl.Is(place) {
 		driver = "pgx"
 	}
 	db, err := sql.Open(driver, place)

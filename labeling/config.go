@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"plumb/internal/pgurl"
 )
 
 // Config is the label section of a recipe.
 type Config struct {
-	// Store is the path of the label store. Default labels.db.
+	// Store is the path of the label store, or the URL of a PostgreSQL database without a password, postgres://USER@HOST/DATABASE. Default labels.db.
 	Store string
 	// Min is the number of trainable judgements (preferences and ties) from which training may begin. Default 0: none needed.
 	Min int
@@ -53,6 +55,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Store == "":
 		return fmt.Errorf("label.store: no path")
+	case pgurl.Written(c.Store) != nil:
+		return fmt.Errorf("label.store: %w", pgurl.Written(c.Store))
 	case c.Min < 0:
 		return fmt.Errorf("label.min: %d is negative", c.Min)
 	case c.Overlap < 1:

@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	tea "github.com/charmbracelet/bubbletea"
+
+	"plumb/internal/pgurl"
 )
 
 // edited says that the editor has ended.
@@ -108,7 +110,7 @@ func (r *editRun) Run() error {
 // editPath is the file in which an answer is edited: beside the store, or in the cache folder where that is on a server.
 func (ss *Session) editPath(item int64, answer int) (string, error) {
 	dir, name := filepath.Split(ss.s.path)
-	if OnServer(ss.s.path) {
+	if pgurl.Is(ss.s.path) {
 		cache, err := os.UserCacheDir()
 		if err != nil {
 			return "", fmt.Errorf("no place for the editor's file: %w", err)

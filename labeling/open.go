@@ -14,6 +14,8 @@ import (
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"plumb/internal/pgurl"
 )
 
 //go:embed migrations/*.sql
@@ -36,12 +38,12 @@ func OpenExisting(ctx context.Context, path string) (*Store, error) { return ope
 
 func open(ctx context.Context, path string, create bool) (*Store, error) {
 	connect := openFile
-	if OnServer(path) {
+	if pgurl.Is(path) {
 		connect = openServer
 	}
 	s, err := connect(path)
 	if err != nil {
-		return nil, fmt.Errorf("open label store %w", err)
+		return nil, fmt.Errorf("open label store: %w", err)
 	}
 	s.db.SetMaxOpenConns(connections)
 	s.db.SetMaxIdleConns(connections)

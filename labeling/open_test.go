@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/pressly/goose/v3"
+
+	"plumb/internal/pgurl"
 )
 
 func TestOpenRefusesForeignFiles(t *testing.T) {
@@ -88,7 +90,7 @@ func TestOpenMigrates(t *testing.T) { onBackends(t, testOpenMigrates) }
 func testOpenMigrates(t *testing.T) {
 	ctx, place := context.Background(), newPlace(t)
 	connect := openFile
-	if OnServer(place) {
+	if pgurl.Is(place) {
 		connect = openServer
 	}
 	old, err := connect(place)

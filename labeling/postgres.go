@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -15,65 +14,25 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
-)
 
-// OnServer says whether a store's name is the URL of a PostgreSQL database, and not a file.
-func OnServer(store string) bool {
-	return strings.HasPrefix(store, "postgres://") || strings.HasPrefix(store, "postgresql://")
-}
+	"plumb/internal/pgurl"
+)
 
 // reachTime is how long a server may take to answer, where the URL does not say (connect_timeout).
 const reachTime = 10 * time.Second
 
-// address is a database's URL taken apart.
-type address struct {
-	shown    string // without the password
-	password string
-	has      bool // a password stands in the URL
-}
-
-// errURL says nothing of the URL itself: what could not be read may be a password.
-var errURL = errors.New("of a URL that cannot be read: want postgres://USER@HOST:PORT/DATABASE; in a password, write : / ? # @ % and the space as %3A %2F %3F %23 %40 %25 %20")
-
-func parseAddress(raw string) (address, error) {
-	u, err := url.Parse(raw)
-	if err != nil || u.Fragment != "" || u.User == nil && strings.Contains(raw, "@") {
-		return address{}, errURL
-	}
-	var p address
-	if u.User != nil {
-		if p.password, p.has = u.User.Password(); p.has {
-			u.User = url.User(u.User.Username())
-		}
-	}
-	q, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return address{}, errURL
-	}
-	if q.Has("sslpassword") {
-		return address{}, errors.New("of a URL with sslpassword: give it in the environment, as PGSSLPASSWORD")
-	}
-	if q.Has("password") {
-		p.password, p.has = q.Get("password"), true
-		q.Del("password")
-		u.RawQuery = q.Encode()
-	}
-	p.shown = u.String()
-	return p, nil
-}
-
 // openServer connects to nothing yet. The driver reads a URL without the password, so that none of its errors can name it.
 func openServer(raw string) (*Store, error) {
-	p, err := parseAddress(raw)
+	at, err := pgurl.Parse(raw)
 	if err != nil {
 		return nil, err
 	}
-	c, err := pgx.ParseConfig(p.shown)
+	c, err := pgx.ParseConfig(at.Shown)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.shown, err)
+		return nil, fmt.Errorf("%s: %w", at.Shown, err)
 	}
-	if p.has {
-		c.Password = p.password
+	if at.HasPassword {
+		c.Password = at.Password
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = reachTime
@@ -81,7 +40,7 @@ func openServer(raw string) (*Store, error) {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "plumb"
 	}
-	return &Store{db: stdlib.OpenDB(*c), d: onPostgres(), path: p.shown}, nil
+	return &Store{db: stdlib.OpenDB(*c), d: onPostgres(), path: at.Shown}, nil
 }
 
 // lookPostgres says whose schema this is: the first of the search path, which the URL may name (?search_path=TEAM).

@@ -7,11 +7,12 @@ import (
 
 	"plumb/internal/dataset"
 	"plumb/internal/optim"
+	"plumb/internal/pgurl"
 )
 
 // Config is the recipe's section reward. Default fills every field but the data; Validate checks them.
 type Config struct {
-	// Data are label stores (.db) or files of comparisons. Required.
+	// Data are label stores or files of comparisons. Required.
 	Data []Source
 	// Eval is the share of prompts whose pairs are held out, 0 to below 1. Default 0.1.
 	Eval float64
@@ -53,7 +54,7 @@ type Config struct {
 
 // Source is one file of pairs.
 type Source struct {
-	// Path is a label store (.db), a file, a hub name, an https address or embedded:NAME.
+	// Path is a label store (.db, or the URL of a PostgreSQL database without a password), a file, a hub name, an https address or embedded:NAME.
 	Path string
 	// SHA256 of the file, where it comes by https.
 	SHA256 string
@@ -65,6 +66,9 @@ type Source struct {
 
 	dataset.Reading `yaml:",inline"`
 }
+
+// IsStore says whether the source is a label store.
+func (s Source) IsStore() bool { return filepath.Ext(s.Path) == ".db" || pgurl.Is(s.Path) }
 
 // Peft is the shape of a new adapter.
 type Peft struct {
@@ -132,13 +136,17 @@ func (c *Config) Validate() error {
 	}
 	check(len(c.Data) > 0, "data: name at least one label store or file")
 	for i, d := range c.Data {
+		if err := pgurl.Written(d.Path); err != nil {
+			errs = append(errs, fmt.Errorf("data: entry %d: %w", i+1, err))
+			continue
+		}
 		check(d.Path != "", "data: entry %d has no path", i+1)
 		check(d.Limit >= 0, "data: %s: limit %d, want at least 0", d.Path, d.Limit)
 		check(d.Pairs >= 0, "data: %s: pairs %d, want at least 0", d.Path, d.Pairs)
 		if err := d.Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("data: %s: %w", d.Path, err))
 		}
-		check(filepath.Ext(d.Path) != ".db" || d.Part == "" && d.Pairs == 0 && d.Words == 0 && d.Opening == 0 && d.Format == "",
+		check(!d.IsStore() || d.Part == "" && d.Pairs == 0 && d.Words == 0 && d.Opening == 0 && d.Format == "",
 			"data: %s: part, pairs, words, opening and format are for files; a label store is read as it stands", d.Path)
 	}
 	check(c.Eval >= 0 && c.Eval < 1, "eval: %g, want at least 0 and below 1", c.Eval)

@@ -21,7 +21,7 @@ type labelFlags struct {
 
 func (f *labelFlags) register(cmd *cobra.Command) {
 	o, fs := &f.opt, cmd.Flags()
-	fs.StringVar(&f.path, "store", "", "label store to open, instead of a recipe's")
+	fs.StringVar(&f.path, "store", "", "label store to open, instead of a recipe's: a file, or postgres://USER@HOST/DATABASE")
 	fs.StringVar(&o.Annotator, "annotator", "", "your name, with --store; by default the login name")
 	fs.BoolVar(&o.Plain, "plain", false, "question by question in lines of text, with --store")
 	fs.BoolVar(&o.Mouse, "mouse", false, "the wheel scrolls; selecting text then needs the shift key")
@@ -89,7 +89,11 @@ A judgement is kept the moment its key is pressed; ? shows the keys.
 
 With a recipe and enough judgements (label.min) the stage is done and the run can
 go on. Where there is no terminal, or too few were made, the exit code is 3.
-With a recipe its section label says what the flags say otherwise.`,
+With a recipe its section label says what the flags say otherwise.
+
+A store is a file, or a PostgreSQL database for teams on several machines: all verbs take
+--store postgres://USER@HOST/DATABASE. The password is best given in PGPASSWORD or
+~/.pgpass; in the URL, others on this machine can see it.`,
 		Example: "  plumb label recipe.yaml\n  plumb label --store runs/imdb/labels.db --annotator ada --goal 50\n  plumb label import pairs.jsonl --store team.db",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -126,7 +130,7 @@ Your choice wins in exports and in training; theirs stay in the store.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&lf.path, "store", "", "the label store")
+	fs.StringVar(&lf.path, "store", "", "the label store: a file, or postgres://USER@HOST/DATABASE")
 	fs.StringVar(&lf.opt.Annotator, "annotator", "", "your name; by default the login name")
 	fs.BoolVar(&lf.opt.Plain, "plain", false, "question by question in lines of text")
 	fs.StringVar(&lf.guidelines, "guidelines", "", "markdown file shown by g")
@@ -138,10 +142,11 @@ func withStore(ctx context.Context, path string, create bool, use func(*labeling
 	if path == "" {
 		return usagef("name the label store with --store FILE")
 	}
-	if _, err := os.Stat(path); err != nil && !create {
-		return fmt.Errorf("label store: %w", err)
+	open := labeling.OpenExisting
+	if create {
+		open = labeling.Open
 	}
-	store, err := labeling.Open(ctx, path)
+	store, err := open(ctx, path)
 	if err != nil {
 		return err
 	}

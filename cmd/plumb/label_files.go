@@ -41,7 +41,7 @@ everyone's queue, and what the file says is no judgement.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&path, "store", "", "the label store")
+	f.StringVar(&path, "store", "", "the label store: a file, or postgres://USER@HOST/DATABASE")
 	f.StringVar(&format, "format", "", "format of the files; by default told from the first record")
 	f.BoolVar(&opt.Unlabeled, "unlabeled", false, "take the pairs, not what the file says of them")
 	f.StringVar(&opt.Annotator, "annotator", "", "whose judgements they are where the file names nobody")
@@ -139,7 +139,7 @@ and can't say have no place in some formats; how many were left out is printed.`
 			})
 		},
 	}
-	cmd.Flags().StringVar(&path, "store", "", "the label store")
+	cmd.Flags().StringVar(&path, "store", "", "the label store: a file, or postgres://USER@HOST/DATABASE")
 	cmd.Flags().StringVar(&format, "format", string(labeling.TRL), "trl, kto, demos, argilla, label-studio or log")
 	return cmd
 }

@@ -36,7 +36,7 @@ after their choice only. Scoring again replaces a model's scores.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&path, "store", "", "the label store")
+	cmd.Flags().StringVar(&path, "store", "", "the label store: a file, or postgres://USER@HOST/DATABASE")
 	return cmd
 }
 

@@ -112,6 +112,6 @@ func (a *app) labelWhoCmd() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&path, "store", "", "the label store")
+	cmd.Flags().StringVar(&path, "store", "", "the label store: a file, or postgres://USER@HOST/DATABASE")
 	return cmd
 }

@@ -35,7 +35,7 @@ makes no difference. A length or a side that is preferred may also be better.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&path, "store", "", "the label store")
+	cmd.Flags().StringVar(&path, "store", "", "the label store: a file, or postgres://USER@HOST/DATABASE")
 	return cmd
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"plumb/internal/plan"
 	"plumb/reward"
@@ -131,7 +130,7 @@ func (pl *planner) pairsOf(ctx context.Context, c reward.Config, s *stagePlan) (
 	err := s.reading(func() (any, string, error) {
 		var keep []any
 		for _, d := range c.Data {
-			if filepath.Ext(d.Path) == ".db" {
+			if d.IsStore() {
 				made, err := pl.pairsToBe(ctx, d.Limit)
 				if err != nil {
 					return nil, "", err

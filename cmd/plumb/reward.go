@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -117,7 +117,7 @@ func (p *pipeline) rewardStage(ctx context.Context) (stageJob, error) {
 
 // comparisons finds a label store or a file; the function returned reads it.
 func (p *pipeline) comparisons(ctx context.Context, d reward.Source) (func(context.Context) ([]dataset.Comparison, error), run.Source, error) {
-	if filepath.Ext(d.Path) == ".db" {
+	if d.IsStore() {
 		return p.judged(ctx, d)
 	}
 	path, src, err := p.dataOr(ctx, d.Path, d.SHA256, d.Local)
@@ -139,10 +139,10 @@ func (p *pipeline) comparisons(ctx context.Context, d reward.Source) (func(conte
 func (p *pipeline) judged(ctx context.Context, d reward.Source) (func(context.Context) ([]dataset.Comparison, error), run.Source, error) {
 	src := run.Source{Name: d.Path}
 	path := p.storePath(d.Path)
-	if !exists(filepath.Dir(path), filepath.Base(path)) {
+	store, err := labeling.OpenExisting(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, src, fmt.Errorf("no label store %s: run the stages pairs and label first", path)
 	}
-	store, err := labeling.Open(ctx, path)
 	if err != nil {
 		return nil, src, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"plumb/internal/golden"
+	"plumb/internal/pgserver"
 )
 
 func TestMain(m *testing.M) {
@@ -18,7 +19,8 @@ func TestMain(m *testing.M) {
 // TestScripts drives the program itself: testdata/script/*.txtar, one a verb.
 // A script that needs a model names it in its comment, "model: golden/models/llama"
 // or "model: models/stories260k", and finds it as $MODEL; it is skipped where
-// the model is absent.
+// the model is absent. One with "database: NAME" in its comment finds the URL of an
+// empty database as $DATABASE, and is skipped where there is no server.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -26,7 +28,7 @@ func TestScripts(t *testing.T) {
 	}
 	for _, path := range scripts {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			model := neededModel(t, path)
+			model, database := neededModel(t, path), neededDatabase(t, path)
 			testscript.Run(t, testscript.Params{
 				Files:               []string{path},
 				RequireExplicitExec: true,
@@ -34,12 +36,29 @@ func TestScripts(t *testing.T) {
 				UpdateScripts:       os.Getenv("PLUMB_UPDATE_SCRIPTS") == "1",
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("MODEL", model)
+					e.Setenv("DATABASE", database)
 					e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, ".cache"))
 					return nil
 				},
 			})
 		})
 	}
+}
+
+func neededDatabase(t *testing.T, script string) string {
+	t.Helper()
+	data, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(data), "# database: ")
+	if !ok {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "\n")
+	srv := pgserver.Shared(t)
+	srv.Create(t, name, "")
+	return srv.URL(name)
 }
 
 func neededModel(t *testing.T, script string) string {

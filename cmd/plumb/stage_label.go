@@ -14,6 +14,7 @@ import (
 
 	"plumb/internal/chat"
 	"plumb/internal/dataset"
+	"plumb/internal/pgurl"
 	"plumb/internal/run"
 	"plumb/internal/tales"
 	"plumb/labeling"
@@ -254,8 +255,11 @@ func (p *pipeline) storeName() string {
 // storePath is where a label store of that name lies.
 func (p *pipeline) storePath(name string) string { return inRun(name, p.dir.Path()) }
 
-// inRun is a file as written where it is there or its name is absolute, else the one in the run folder.
+// inRun is a file as written where it is there or its name is absolute or a URL, else the one in the run folder.
 func inRun(name, runDir string) string {
+	if pgurl.Is(name) {
+		return name
+	}
 	name = expandHome(name)
 	if filepath.IsAbs(name) {
 		return name

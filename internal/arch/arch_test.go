@@ -18,6 +18,7 @@ var allowed = map[string][]string{
 	"internal/arch":       {},
 	"internal/golden":     {},
 	"internal/pgserver":   {"internal/golden"},
+	"internal/pgurl":      {},
 	"internal/rng":        {},
 	"internal/kernels":    {},
 	"internal/tokenizer":  {},
@@ -42,10 +43,10 @@ var allowed = map[string][]string{
 
 	// The stages: each on the machine, none on another.
 	"sft":      append([]string{}, trainer...),
-	"reward":   append([]string{"internal/rollout"}, trainer...),
+	"reward":   append([]string{"internal/pgurl", "internal/rollout"}, trainer...),
 	"ppo":      append([]string{"internal/rollout", "internal/ui"}, trainer...),
 	"eval":     append([]string{"internal/rollout", "internal/ui"}, trainer...),
-	"labeling": {"internal/rng", "internal/stats", "internal/ui"},
+	"labeling": {"internal/pgurl", "internal/rng", "internal/stats", "internal/ui"},
 }
 
 // trainer is what a stage that runs a model stands on.
