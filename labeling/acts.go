@@ -11,10 +11,11 @@ import (
 // perform runs an act on the store outside Update.
 func (m *model) perform(fn func(ctx context.Context) outcome) tea.Cmd {
 	m.busy = true
-	ctx, ss, doubt := m.ctx, m.ss, m.doubt
+	ctx, ss, doubt, known := m.ctx, m.ss, m.doubt, m.progress
 	return func() tea.Msg {
 		out := fn(ctx)
-		if doubt && out.err == nil {
+		stale := known.Decided+out.delta > known.Items // another sitting has taken something back since it was counted
+		if (doubt || out.recount || stale) && out.err == nil {
 			if p, err := ss.Progress(ctx); err == nil {
 				out.count = &p
 			}
@@ -87,15 +88,7 @@ func (m *model) undo() tea.Cmd {
 			return outcome{task: now, keep: true, say: "nothing left to undo"}
 		}
 		out := outcome{tone: done, undid: e.Kind == Judge || e.Kind == Repeat || e.Kind == Adjudicate}
-		if e.Kind == ss.kind() {
-			still, err := ss.decided(ctx, e.Item)
-			if err != nil {
-				return outcome{err: err}
-			}
-			if !still {
-				out.delta = -1
-			}
-		}
+		out.recount = e.Kind == ss.kind() // the act may be of another sitting, and not in the count
 		out.task, out.err = ss.taskOf(ctx, *e)
 		out.keep = now != nil && now.Item.Seq == e.Item && now.Again == (e.Kind == Repeat)
 		out.say = fmt.Sprintf("undone: %s (item %d)", describeAct(*e, sidesOf(e, out.task, sides)), e.Item)
@@ -130,11 +123,7 @@ func (m *model) redo() tea.Cmd {
 		switch e.Kind {
 		case Judge, Repeat, Adjudicate:
 			out.took = &e.Elapsed
-			if e.Kind == ss.kind() {
-				if out.delta, err = ss.newlyDecided(ctx, *e); err != nil {
-					return outcome{err: err}
-				}
-			}
+			out.recount = e.Kind == ss.kind()
 			out.task, out.err = ss.Next(ctx, e.Item)
 		case Later:
 			out.task, out.err = ss.Next(ctx, e.Item)

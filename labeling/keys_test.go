@@ -74,6 +74,36 @@ func testKeysInOneMessage(t *testing.T) {
 	}
 }
 
+// A person may sit at two screens. What one takes back the other has done, and the count of both is the store's.
+func TestTwoSittingsOfOnePerson(t *testing.T) { onBackends(t, testTwoSittingsOfOnePerson) }
+
+func testTwoSittingsOfOnePerson(t *testing.T) {
+	s := newTestStore(t)
+	addPairs(t, s, 2)
+	a, b := newBench(t, s, 80, 24), newBench(t, s, 80, 24)
+	says := func(x *bench, want string) {
+		t.Helper()
+		if v := x.screen(); !strings.Contains(v, want) {
+			t.Errorf("no %q on\n%s", want, v)
+		}
+	}
+	b.press("1")
+	a.press("u") // of what b did, which a has not counted
+	says(a, "0 of 2")
+	a.press("r")
+	says(a, "1 of 2")
+	b.press("2")
+	says(b, "2 of 2")
+	a.press("u", "u", "1") // takes both back, and judges the first
+	says(a, "1 of 2")
+	b.press("left", "left", "1") // judges an item that b took for decided
+	b.press("right", "1")
+	says(b, "2 of 2")
+	if n := b.m.progress.Decided; n != 2 {
+		t.Errorf("%d of 2 decided", n)
+	}
+}
+
 // Whatever keys come, also while the store is busy, the screen is whole, and what it says is what the log says.
 func TestAnyKeysOnTheScreen(t *testing.T) { onBackends(t, testAnyKeysOnTheScreen) }
 

@@ -84,17 +84,18 @@ type model struct {
 
 // outcome is what a command on the store brings back.
 type outcome struct {
-	task  *Task // the item to show now
-	keep  bool  // stay on the item shown (task is it, read anew)
-	quiet bool  // nothing changes on the screen
-	panel string
-	say   string
-	tone  tone
-	delta int            // change of the number of decided items
-	took  *time.Duration // a judgement was made
-	undid bool           // a judgement was taken back
-	count *Progress      // how far the work is, where that was read anew
-	err   error
+	task    *Task // the item to show now
+	keep    bool  // stay on the item shown (task is it, read anew)
+	quiet   bool  // nothing changes on the screen
+	panel   string
+	say     string
+	tone    tone
+	delta   int            // items newly decided, where the count is not read anew
+	took    *time.Duration // a judgement was made
+	undid   bool           // a judgement was taken back
+	recount bool           // what is decided may have changed otherwise than this sitting knows
+	count   *Progress      // how far the work is, where that was read anew
+	err     error
 }
 
 // started is the first outcome: the item to begin with, and the counts.

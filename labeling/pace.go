@@ -130,13 +130,3 @@ func say(d time.Duration) string {
 	h := int(d.Round(time.Hour).Hours())
 	return fmt.Sprintf("%d d %d h", h/24, h%24)
 }
-
-// newlyDecided is 1 when a judgement just put in force is the only one of its item.
-func (ss *Session) newlyDecided(ctx context.Context, e Event) (int, error) {
-	var n int
-	err := ss.s.row(ctx, `SELECT count(*) FROM actions WHERE item = ? AND kind = ? AND undone = 0`, e.Item, e.Kind).Scan(&n)
-	if err != nil || n != 1 {
-		return 0, err
-	}
-	return 1, nil
-}

@@ -90,8 +90,11 @@ func (m *model) settle(o outcome) {
 		m.progress.drop()
 		m.sat = max(0, m.sat-1)
 	}
-	if o.count != nil {
+	switch {
+	case o.count != nil:
 		m.progress, m.doubt = *o.count, false
+	case o.recount:
+		m.doubt = true
 	}
 	switch {
 	case o.err != nil:
