@@ -98,9 +98,13 @@ func (w fewBits) FewBits(name string) (*kernels.Quantised, error) {
 		return nil, fmt.Errorf("%s is stored as %s already: leave quantize out", name, dtype)
 	}
 	if w.cache != nil {
+		_, want, _ := w.Info(name)
+		if _, shape, _ := w.cache.Info(name); !slices.Equal(shape, want) {
+			return nil, fmt.Errorf("%s: %s is missing or not of shape %v; delete the file", w.cache.Path, name, want)
+		}
 		q, err := w.cache.FewBits(name)
 		if err == nil && q == nil {
-			err = fmt.Errorf("%s: %s is missing; delete the file", w.cache.Path, name)
+			err = fmt.Errorf("%s: %s is not in few bits; delete the file", w.cache.Path, name)
 		}
 		return (*kernels.Quantised)(q), err
 	}
