@@ -82,5 +82,8 @@ func prefers(a, b float64) float64 {
 
 // String is one line for people.
 func (a Accuracy) String() string {
+	if a.N == 0 {
+		return "accuracy was not measured: no pair is held out, or all of those are ties"
+	}
 	return fmt.Sprintf("accuracy %.3f [%.3f, %.3f] on %d held-out pairs; preferring the longer answer gives %.3f", a.Accuracy, a.Interval.Low, a.Interval.High, a.N, a.LongerWins)
 }

@@ -347,6 +347,13 @@ func TestScoresThatAreNoNumbersAreRefused(t *testing.T) {
 	}
 }
 
+// Without a pair that counts there is no accuracy to tell.
+func TestNothingMeasured(t *testing.T) {
+	if s := (Accuracy{}).String(); !strings.Contains(s, "not measured") {
+		t.Errorf("%q", s)
+	}
+}
+
 // Exchanging the sides and the label leaves the loss as it is and negates the gap.
 func TestSwapNegatesTheGap(t *testing.T) {
 	m := openModel(t)

@@ -90,11 +90,14 @@ func (e *Encoder) promptIDs(messages []chat.Message, tools []any) ([]int32, erro
 // Prompt encodes something to answer: a text as it stands, a conversation with the generation prompt behind it.
 func (e *Encoder) Prompt(p Prompt) ([]int32, error) {
 	ids, err := e.promptOf(p)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Origin, err)
+	if err == nil && len(ids) == 0 {
+		err = errors.New("the prompt is empty")
 	}
-	if len(ids) == 0 {
-		return nil, fmt.Errorf("%s: the prompt is empty", p.Origin)
+	switch {
+	case err != nil && p.Origin == Origin{}: // of no file: the caller knows where it comes from
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", p.Origin, err)
 	}
 	return ids, nil
 }
