@@ -65,6 +65,9 @@ func (p *pipeline) judgements(ctx context.Context) (*loaded, *peft.Adapter, []co
 		return nil, nil, nil, m, err
 	}
 	m.Parents = parents
+	if own := p.recipe.Reward.Peft; adapter != nil && asksForOther(own, adapter.Config()) {
+		p.warn("reward.peft is not used: the reward model starts as a copy of the SFT adapter (r %d, alpha %g, dropout %g)", adapter.Config().R, adapter.Config().Alpha, adapter.Config().Dropout)
+	}
 	var sources []comparisons
 	for _, d := range p.recipe.Reward.Data {
 		read, src, err := p.comparisons(ctx, d)
@@ -370,6 +373,13 @@ func newLoRA(base *loaded, c reward.Peft, seed uint64) (*peft.Adapter, error) {
 	cfg := peft.Default()
 	cfg.R, cfg.Alpha, cfg.Dropout, cfg.Targets = c.R, c.Alpha, c.Dropout, peft.Names(c.Targets...)
 	return peft.New(cfg, base.Model.Modules(), seed)
+}
+
+// asksForOther reports whether a recipe sets a shape that a copy of the SFT adapter has not.
+func asksForOther(own reward.Peft, has peft.Config) bool {
+	unset := reward.Default().Peft
+	return own.R != unset.R && own.R != has.R || own.Alpha != unset.Alpha && own.Alpha != has.Alpha || own.Dropout != unset.Dropout && own.Dropout != has.Dropout ||
+		!slices.Equal(own.Targets, unset.Targets)
 }
 
 // below is the lowest block to train when only the top layers are.
