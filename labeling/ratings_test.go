@@ -67,7 +67,9 @@ func ratedSummary(t *testing.T, s *Store) []string {
 }
 
 // Written by hand from the tools' documentation: Argilla's records of Dataset.to_json, Label Studio's tasks with annotations.
-func TestExportRatings(t *testing.T) {
+func TestExportRatings(t *testing.T) { onBackends(t, testExportRatings) }
+
+func testExportRatings(t *testing.T) {
 	s := ratedStore(t)
 	it, err := s.Item(context.Background(), 1)
 	if err != nil {
@@ -107,7 +109,9 @@ func TestExportRatings(t *testing.T) {
 }
 
 // What has a place there comes back as it was; reading twice adds nothing, a number that has changed is a new judgement.
-func TestRatingsRoundTrip(t *testing.T) {
+func TestRatingsRoundTrip(t *testing.T) { onBackends(t, testRatingsRoundTrip) }
+
+func testRatingsRoundTrip(t *testing.T) {
 	s, ctx := ratedStore(t), context.Background()
 	want := slices.DeleteFunc(ratedSummary(t, s), func(l string) bool { return strings.Contains(l, "verdict=2") })
 	if len(want) != 4 {

@@ -76,7 +76,9 @@ func TestTeamScreenScrolls(t *testing.T) {
 }
 
 // What everyone does, against numbers by hand: ann and bob judge items 1 to 6 in 10 s each and differ on the last two.
-func TestTeamLooks(t *testing.T) {
+func TestTeamLooks(t *testing.T) { onBackends(t, testTeamLooks) }
+
+func testTeamLooks(t *testing.T) {
 	s, ctx := newTestStore(t), context.Background()
 	addPairs(t, s, 8)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
