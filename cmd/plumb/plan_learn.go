@@ -42,7 +42,10 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 		s.phase("held out", float64(times*held)*meanPair*fw.Seconds.At(pl.layers), "%d pairs, %d times", held, times)
 	}
 	if k := c.Normalise.Samples; k > 0 {
-		asked := max(1, meanPair-2*pl.answers.mean()) // a pair is a prompt and two answers
+		asked := max(1, meanPair-2*pl.answers.mean()) // a pair is a prompt and two answers, or two prompts
+		if pl.dropsAlone() {
+			asked = max(1, meanPair/2-pl.answers.mean())
+		}
 		prompts := slices.Repeat([]int{int(asked)}, k)
 		answers := pl.answers.of(k, c.Normalise.MaxNew)
 		t, err := pl.sampling(ctx, s, prompts, answers, k, 64)

@@ -124,6 +124,14 @@ func common(a, b []int32) int {
 	return n
 }
 
+// dropsAlone tells whether each side of a pair drops elements of its own, so that nothing of it is computed once for both.
+func (pl *planner) dropsAlone() bool {
+	if sft := pl.recipe.SFT; sft != nil && sft.Peft.Method == "lora" { // the reward model starts as its copy
+		return sft.Peft.Dropout > 0
+	}
+	return pl.recipe.Reward.Peft.Dropout > 0
+}
+
 // pairsOf are the sequences that reward learns from, what a pair begins with in the first alone: read where they are in files, else those that pairs will make.
 func (pl *planner) pairsOf(ctx context.Context, c reward.Config, s *stagePlan) (plan.Rows, error) {
 	var rows plan.Rows
@@ -155,7 +163,11 @@ func (pl *planner) pairsOf(ctx context.Context, c reward.Config, s *stagePlan) (
 				return nil, "", err
 			}
 			for _, x := range pairs {
-				rows.Lengths = append(rows.Lengths, len(x.Chosen), len(x.Rejected)-common(x.Chosen, x.Rejected))
+				once := common(x.Chosen, x.Rejected)
+				if pl.dropsAlone() {
+					once = 0
+				}
+				rows.Lengths = append(rows.Lengths, len(x.Chosen), len(x.Rejected)-once)
 			}
 			keep = append(keep, list, pairs)
 		}
@@ -187,7 +199,7 @@ func (pl *planner) pairsToBe(ctx context.Context, limit int) ([]int, error) {
 	answers := pl.answers.of(2*n, c.MaxNew)
 	out := make([]int, 0, 2*n)
 	for i, a := range answers {
-		if i%2 == 0 {
+		if i%2 == 0 || pl.dropsAlone() {
 			a += prompts[i/2/per%len(prompts)]
 		}
 		out = append(out, a)
