@@ -20,6 +20,7 @@ type dialect struct {
 	bind       func(query string, args []any) (string, []any) // puts parameters into the database's own form
 	begin      *sql.TxOptions
 	lock       string // first statement of a writing transaction, where BEGIN alone does not keep other writers out
+	measure    string // what has the database count its rows after many were written: it chooses its ways by that
 	prepares   bool   // the driver reads a statement anew at each use unless it is prepared
 
 	// Of item i: how many answers it has, and its tags and its answers as rows whose column is t.value.
@@ -53,6 +54,7 @@ func onPostgres() dialect {
 		begin:      &sql.TxOptions{Isolation: sql.LevelReadCommitted},
 		lock: `SELECT pg_advisory_xact_lock(` + strconv.Itoa(applicationID) + `, hashtext(current_schema())),
 			set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`,
+		measure:     `ANALYZE items, undecided, events, actions, scores, gold`,
 		answerCount: `json_array_length(i.answers::json)`,
 		tagRows:     `json_array_elements_text(i.tags::json) t(value)`,
 		answerRows:  `json_array_elements(i.answers::json) t(value)`,
@@ -134,6 +136,9 @@ func (s *Store) row(ctx context.Context, query string, args ...any) *sql.Row {
 	return s.db.QueryRowContext(ctx, query, args...)
 }
 
+// manyWrites is from how many on a transaction is an import: people's keys write a few rows.
+const manyWrites = 1000
+
 // tx runs fn in one transaction, with no other writer beside it.
 func (s *Store) tx(ctx context.Context, fn func(*batch) error) error {
 	tx, err := s.db.BeginTx(ctx, s.d.begin)
@@ -147,6 +152,9 @@ func (s *Store) tx(ctx context.Context, fn func(*batch) error) error {
 	if err == nil {
 		err = fn(b)
 	}
+	if err == nil && b.writes >= manyWrites && s.d.measure != "" {
+		_, err = tx.ExecContext(ctx, s.d.measure)
+	}
 	if err != nil {
 		if rb := tx.Rollback(); rb != nil && !errors.Is(rb, sql.ErrTxDone) {
 			return errors.Join(err, rb)
@@ -159,9 +167,10 @@ func (s *Store) tx(ctx context.Context, fn func(*batch) error) error {
 // batch is a transaction that prepares each statement once, where reading the same SQL again is most of the cost of a row.
 // The statements are closed with the transaction.
 type batch struct {
-	tx    *sql.Tx
-	d     dialect
-	stmts map[string]*sql.Stmt
+	tx     *sql.Tx
+	d      dialect
+	stmts  map[string]*sql.Stmt
+	writes int // statements that do not only read
 }
 
 func (b *batch) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
@@ -176,6 +185,7 @@ func (b *batch) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 }
 
 func (b *batch) exec(ctx context.Context, query string, args ...any) error {
+	b.writes++
 	query, args = b.d.bind(query, args)
 	if !b.d.prepares {
 		_, err := b.tx.ExecContext(ctx, query, args...)
@@ -190,6 +200,9 @@ func (b *batch) exec(ctx context.Context, query string, args ...any) error {
 }
 
 func (b *batch) row(ctx context.Context, query string, args ...any) scanner {
+	if !strings.HasPrefix(query, "SELECT") {
+		b.writes++
+	}
 	query, args = b.d.bind(query, args)
 	if !b.d.prepares {
 		return b.tx.QueryRowContext(ctx, query, args...)

@@ -266,6 +266,20 @@ func TestTheAnswerToACommitIsLost(t *testing.T) {
 	})
 }
 
+// After an import the server knows how much there is, and need not guess which way to an item is short.
+func TestImportsAreCounted(t *testing.T) {
+	onServer(t, func(t *testing.T) {
+		s := newTestStore(t)
+		for _, n := range []int{10, manyWrites + 10} {
+			addPairs(t, s, n)
+			var known float64
+			if err := s.row(context.Background(), `SELECT reltuples FROM pg_class WHERE oid = 'items'::regclass`).Scan(&known); err != nil || (n > 10) != (known == float64(n)) {
+				t.Errorf("%d items, the server knows of %v, %v", n, known, err)
+			}
+		}
+	})
+}
+
 // Two stores in schemas of one database know nothing of each other.
 func TestSchemasAreApart(t *testing.T) {
 	onServer(t, func(t *testing.T) {

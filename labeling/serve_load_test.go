@@ -38,7 +38,9 @@ func dial(t *testing.T, sv *served, name string) *gossh.Client {
 
 // Many people at once, as fast as they are answered: every label is there once, no item is judged twice. Latency is what a
 // person at a terminal sees: from the key to the screen's answer.
-func TestManyLabelersOverSSH(t *testing.T) {
+func TestManyLabelersOverSSH(t *testing.T) { onBackends(t, testManyLabelersOverSSH) }
+
+func testManyLabelersOverSSH(t *testing.T) {
 	people, each := 8, 10
 	if os.Getenv("PLUMB_LOAD") != "" {
 		people, each = 50, 200

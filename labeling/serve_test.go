@@ -55,7 +55,7 @@ func keyPair(t *testing.T, dir, name string) (file, public string) {
 func startServer(t *testing.T, items int, names []string, o ServeOptions) *served {
 	t.Helper()
 	sv := &served{t: t, dir: t.TempDir(), done: make(chan error, 1)}
-	sv.store = openTest(t, filepath.Join(sv.dir, "l.db"))
+	sv.store = openTest(t, newPlace(t))
 	addPairs(t, sv.store, items)
 	keys := "# who may come in\n\n"
 	for _, n := range names {

@@ -136,3 +136,35 @@ func testRedoAfterSomethingNew(t *testing.T) {
 		t.Errorf("%+v, %v", act, err)
 	}
 }
+
+// People come in the order of the bytes of their names, in whatever language a server is set up: exports do not depend on it.
+func TestNamesAreOrderedByTheirBytes(t *testing.T) { onBackends(t, testNamesAreOrderedByTheirBytes) }
+
+func testNamesAreOrderedByTheirBytes(t *testing.T) {
+	s, ctx := newTestStore(t), context.Background()
+	want := []string{"Zoe", "ann", "b-n", "bdn", "Ömer"}
+	for _, name := range []string{"bdn", "Ömer", "ann", "Zoe", "b-n"} {
+		d := Prefer(0, Much)
+		if _, err := s.AddLabelled(ctx, []Labelled{{Item: pair(1), Annotator: name, Decision: &d}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var judged, present []string
+	js, err := s.Judgements(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range js {
+		judged = append(judged, j.Event.Annotator)
+	}
+	ps, err := s.Presences(ctx, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range ps {
+		present = append(present, p.Annotator)
+	}
+	if diff := cmp.Diff(want, judged) + cmp.Diff(want, present); diff != "" {
+		t.Error(diff)
+	}
+}
