@@ -94,6 +94,10 @@ func programs() (string, error) {
 	if err != nil {
 		return "", errNone
 	}
+	// A link leads to where the other programs are, too.
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return "", err
+	}
 	return filepath.Dir(path), nil
 }
 
@@ -164,7 +168,10 @@ func start() (*Server, error) {
 	if err := errors.Join(cmd.Start(), read.Close()); err != nil {
 		return nil, err
 	}
-	return s, s.wait()
+	if err := s.wait(); err != nil {
+		return nil, errors.Join(err, write.Close())
+	}
+	return s, nil
 }
 
 // wait returns when the server takes connections.
