@@ -101,12 +101,8 @@ func lossInputs(pairs []Pair, scores []float32, marginScale float64) map[string]
 func (t *trainer) gradients(pairs []Pair) stepStats {
 	s := stepStats{pairs: len(pairs)}
 	var chosen, rejected []float64
-	minShared := model.MinShared
-	if t.in.Adapter.Config().Dropout > 0 { // Each side drops elements of its own.
-		minShared = model.NoSharing
-	}
 	for _, part := range parts(pairs, t.c.MicroTokens) {
-		b, last := pack(part, minShared)
+		b, last := pack(part, model.MinSharedInTraining(t.in.Adapter))
 		t.tape.Reset()
 		t.tape.Drop(t.in.Seed, uint64(t.state.Step), uint64(s.tokens))
 		for _, p := range part {

@@ -81,14 +81,6 @@ func micro(rows []Row, minShared int) (b model.Batch, hidden, targets []int32) {
 	return tree.Batch, hidden, targets
 }
 
-// minShared is model.MinShared, unless each example has to drop elements of its own.
-func (t *trainer) minShared() int {
-	if t.in.Adapter.Config().Dropout > 0 {
-		return model.NoSharing
-	}
-	return model.MinShared
-}
-
 // parts cuts rows into micro-batches of about limit tokens.
 func parts(rows []Row, limit int) [][]Row {
 	var out [][]Row
@@ -107,7 +99,7 @@ func parts(rows []Row, limit int) [][]Row {
 func (t *trainer) gradients(rows []Row, weights []float64) stepStats {
 	var s stepStats
 	for _, part := range parts(rows, t.c.MicroTokens) {
-		b, hidden, targets := micro(part, t.minShared())
+		b, hidden, targets := micro(part, model.MinSharedInTraining(t.in.Adapter))
 		row := s.tokens
 		for _, r := range part {
 			s.tokens += len(r.IDs)

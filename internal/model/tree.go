@@ -1,6 +1,10 @@
 package model
 
-import "math"
+import (
+	"math"
+
+	"plumb/internal/peft"
+)
 
 // MinShared is the shortest beginning, in tokens, that is worth computing once: below it the copies of keys and values cost
 // what they save. NoSharing shares none.
@@ -8,6 +12,15 @@ const (
 	MinShared = 8
 	NoSharing = math.MaxInt
 )
+
+// MinSharedInTraining is the minShared of PackTree for a training pass with an adapter: NoSharing where it has dropout, since
+// each sequence then drops elements of its own.
+func MinSharedInTraining(a *peft.Adapter) int {
+	if a.Config().Dropout > 0 {
+		return NoSharing
+	}
+	return MinShared
+}
 
 // Tree is a packed batch in which what several sequences begin with is there once: the prompt of two answers, the system
 // message of a conversation. The sequences of its Batch are the branches of the tree.
