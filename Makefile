@@ -105,8 +105,8 @@ plan-check: build ## plumb plan beside the recipe itself, on PLANRECIPE (default
 tales: build ## pretrain the embedded base anew, say whether its bits are those recorded (half an hour on two cores)
 	scripts/tales.sh bin/plumb
 
-tales-seeds: build bin/seeds ## the quickstart under SEEDS seeds; the table goes to docs/results/tales-seeds.md
-	bin/seeds -n $(SEEDS) -out docs/results/tales-seeds.md bin/plumb recipes/quickstart.yaml runs $(SEEDSFLAGS)
+tales-seeds: build bin/seeds ## the quickstart under SEEDS seeds, table in docs/results; SEEDSFLAGS=-keep goes on with what is there
+	bin/seeds -n $(SEEDS) $(SEEDSFLAGS) -out docs/results/tales-seeds.md bin/plumb recipes/quickstart.yaml runs
 
 check-peft: build ## what is exported, loaded in PEFT and transformers where those are installed (PYTHON=python3)
 	$${PYTHON:-python3} scripts/check_peft.py bin/plumb

@@ -92,7 +92,7 @@ func Pairs(n int, seed uint64) []Pair {
 }
 
 // LabelNoise is the scale, in gold units, of the logistic noise in a simulated label.
-const LabelNoise = 0.9
+const LabelNoise = 1.1
 
 // Label is how a simulated labeler judges a pair: a choice of strength 1 (slightly) to 4 (much better), positive when A is
 // better, 0 for a tie.

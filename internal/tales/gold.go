@@ -13,12 +13,14 @@ type Request struct {
 	HeroSpecies, FriendSpecies string
 }
 
-// Gold weights. A perfect story scores goldAsked+goldEnding+goldConsistency.
+// Gold weights. A perfect story scores goldAsked+goldEnding+goldConsistency. How it ends weighs most: a reward model of the
+// base's size learns from some thousand noisy labels to tell a mended ending (it is right about 96 of 100), but neither what
+// was asked for nor contradictions, not even from labels without noise.
 const (
-	goldAsked       = 0.4  // what was asked for happens
-	goldEnding      = 1.4  // what went wrong is mended by the end
-	goldConsistency = 0.45 // nobody does what they cannot do, or is what they are not
-	goldFault       = 0.15 // lost per contradiction, at most goldConsistency
+	goldAsked       = 0.25 // what was asked for happens
+	goldEnding      = 1.75 // what went wrong is mended by the end
+	goldConsistency = 0.25 // nobody does what they cannot do, or is what they are not
+	goldFault       = 0.05 // lost per contradiction, at most goldConsistency
 	goldBad         = 0.5  // lost per sentence that is none
 	goldRepeat      = 0.3  // lost per sentence said before
 	goldUnclosed    = 0.5  // lost when the story does not close, or goes on after it closed

@@ -136,11 +136,11 @@ func TestHabitsShowInTheVerdict(t *testing.T) {
 	}
 }
 
-// The choice follows the Bradley-Terry probability of the difference over the noise, 1.8/0.9 = 2 here.
+// The choice follows the Bradley-Terry probability of the difference over the noise, 2/1.1 = 1.818 here.
 func TestLabelsFollowTheRuleWithNoise(t *testing.T) {
 	bad := strings.Replace(strings.Replace(good, "Tom found a bell", "Tom found a drum", 1), "At last Tom brought the kite back to Mia. Mia was happy and sang a song", "Nobody ever saw the kite again. Mia was sad and went home", 1)
-	if g := Gold(miaAndTom, bad); g != 0.45 {
-		t.Fatalf("gold of the bad story is %g, want 0.45", g)
+	if g := Gold(miaAndTom, bad); g != 0.25 {
+		t.Fatalf("gold of the bad story is %g, want 0.25", g)
 	}
 	const n = 20000
 	var same, wrong int
@@ -152,9 +152,9 @@ func TestLabelsFollowTheRuleWithNoise(t *testing.T) {
 			same++
 		}
 	}
-	// |d| < 0.5 is a tie, so a wrong choice needs the noise to pass 2.5: 1/(1+e^2.5) = 0.0759; five standard errors.
-	if p := float64(wrong) / n; p < 0.0759-0.0094 || p > 0.0759+0.0094 {
-		t.Errorf("the worse story wins %g of the time, want 0.0759", p)
+	// |d| < 0.5 is a tie, so a wrong choice needs the noise to pass 2.318: 1/(1+e^2.318) = 0.0896; five standard errors.
+	if p := float64(wrong) / n; p < 0.0896-0.0101 || p > 0.0896+0.0101 {
+		t.Errorf("the worse story wins %g of the time, want 0.0896", p)
 	}
 	// Equal stories: each side wins 1/(1+e^0.5) = 0.3775.
 	if p := float64(same) / n; p < 0.3775-0.0172 || p > 0.3775+0.0172 {
