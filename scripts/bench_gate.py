@@ -3,7 +3,7 @@
 
     scripts/bench_gate.py bench-peers.json docs/results/bench-peers.json [--within 0.10]
 
-Entries are matched by work, peer, quantity and processor; what was committed for another processor, and what is not in both,
+Entries are matched by work, peer, quantity, processor and kernels; what was committed for another processor, and what is not in both,
 is named and not judged. Exits 1 on a regression, 2 where a file cannot be read.
 """
 import argparse
@@ -15,7 +15,7 @@ def read(path):
     try:
         with open(path) as f:
             rows = json.load(f)
-        return {(r["work"], r["peer"], r["quantity"], r["machine"]["cpu"]): r["ratio"] for r in rows}
+        return {(r["work"], r["peer"], r["quantity"], f'{r["machine"]["cpu"]}, {r["machine"]["kernels"]}'): r["ratio"] for r in rows}
     except (OSError, ValueError, KeyError, TypeError) as e:
         print(f"{path}: {e!r}", file=sys.stderr)
         sys.exit(2)

@@ -5,7 +5,8 @@
 
 A run of a work is the peer, then ours; a ratio is of one such pair, larger is better for us, and what is reported is the median
 of n pairs. The peers are the scripts of $PLUMB_SHARED/peers under $PYTHON (else ~/peers/bin/python, else python3). A peer that
-is absent is named and the exit is 3, after the others have run; 1 says that one failed.
+is absent is named and the exit is 3, after the others have run; 1 says that one failed. Works already in the file that were measured
+on the same machine stay, so that a set can be measured in several calls.
 
 bench-peers.json is a list, an entry for each work and quantity:
   work, peer   what, and beside whom
@@ -72,7 +73,7 @@ class Ours:
             with open(os.path.join(stage, "run.json")) as f:
                 return rows, json.load(f)["timing"]["peak_mib"]
 
-    def reward(self, steps=8, warmup=2, batch=8):
+    def reward(self, steps=5, warmup=1, batch=8):
         hh = os.path.join(self.data, "preference", "hh-rlhf", "harmless-base-test.jsonl.gz")
         rows, peak = self.stages({"reward": {
             "data": [{"path": hh, "limit": 2 * steps * batch}], "eval": 0, "max_length": 512, "batch": batch, "schedule": "constant", "warmup": 0,
@@ -92,7 +93,7 @@ class Ours:
         said = [line for line in done.stderr.splitlines() if line.startswith("generate: ")][-1].split()
         return {"new_tokens_per_s": float(said[said.index("tokens/s,") - 1])}
 
-    def ppo(self, layers, updates=4, warmup=1):
+    def ppo(self, layers, updates=2, warmup=1):
         with tempfile.TemporaryDirectory() as tmp:
             path = os.path.join(tmp, "prompts.jsonl")
             with open(path, "w") as f:
@@ -140,20 +141,20 @@ def works(o, trl_ppo):
     yield "sgemm", "torch", ["torch"], [rate("GFLOP/s, products of training (geometric mean of four)", 1.0), rate("GFLOP/s, 16 rows, a layer", 1.8), rate("GFLOP/s, 16 rows, the head", 4.0)], products, our_products
     yield "sft", "TRL", trl, [rate("real tokens/s, LoRA r 16, 8 rows of at most 512", 2.5), memory(5)], of("sft_trl.py", memory_too), lambda: [o.sft()[k] for k in memory_too]
     for strategy in ("wrapped", "bfd"):
-        yield f"sft-packed-{strategy}", f"TRL, packing {strategy}", trl, [rate("real tokens/s, packed rows of 512", 2.3)], of("sft_trl.py", [per_s], "--packing", strategy), lambda: [o.sft("--packing")[per_s]]
-    yield "reward", "TRL", trl, [rate("pairs/s, LoRA, HH pairs of at most 512", 3.0), memory(8)], of("reward_trl.py", ["pairs_per_s", "peak_rss_mb"]), lambda: [o.reward()[k] for k in ("pairs_per_s", "peak_rss_mb")]
-    yield "sample-16", "transformers", ["torch", "transformers"], [rate("new tokens/s, 16 side by side, 128 new, prompts included", 4.5)], of("generate_hf.py", ["new_tokens_per_s"], "--batches", "16"), lambda: [o.generate(o.model, 16, 128)["new_tokens_per_s"]]
-    yield "sample-1", "transformers", ["torch", "transformers"], [rate("new tokens/s, alone, 128 new, prompt included", 1.0)], of("generate_hf.py", ["new_tokens_per_s"], "--batches", "1"), lambda: [o.generate(o.model, 1, 128)["new_tokens_per_s"]]
+        yield f"sft-packed-{strategy}", f"TRL, packing {strategy}", trl, [rate("real tokens/s, packed rows of 512", 2.3)], of("sft_trl.py", [per_s], "--packing", strategy, "--steps", "4", "--warmup", "1"), lambda: [o.sft("--packing", "--steps", "4", "--warmup", "1")[per_s]]
+    yield "reward", "TRL", trl, [rate("pairs/s, LoRA, HH pairs of at most 512", 3.0), memory(8)], of("reward_trl.py", ["pairs_per_s", "peak_rss_mb"], "--steps", "5", "--warmup", "1"), lambda: [o.reward()[k] for k in ("pairs_per_s", "peak_rss_mb")]
+    yield "sample-16", "transformers", ["torch", "transformers"], [rate("new tokens/s, 16 side by side, 128 new, prompts included", 4.5)], of("generate_hf.py", ["new_tokens_per_s"], "--batches", "16", "--repeats", "1"), lambda: [o.generate(o.model, 16, 128)["new_tokens_per_s"]]
+    yield "sample-1", "transformers", ["torch", "transformers"], [rate("new tokens/s, alone, 128 new, prompt included", 1.0)], of("generate_hf.py", ["new_tokens_per_s"], "--batches", "1", "--repeats", "1"), lambda: [o.generate(o.model, 1, 128)["new_tokens_per_s"]]
     for gguf in sorted(f for f in os.listdir(os.path.dirname(o.model)) if f.endswith(".gguf")) if os.path.isdir(os.path.dirname(o.model)) else []:
         path, kind = os.path.join(os.path.dirname(o.model), gguf), gguf.rsplit(".", 2)[-2]
         for batch, target in ((1, 1.0), (16, 1.8)):
             yield (f"sample-{batch}-{kind}", f"llama.cpp, {kind}", ["llama_cpp", "numpy"], [rate(f"new tokens/s, {batch} side by side, 128 new, prompts included, the same file", target)],
-                   of("generate_llamacpp.py", ["new_tokens_per_s"], "--gguf", path, "--batches", str(batch), "--prompt-only", "0"), lambda path=path, batch=batch: [o.generate(path, batch, 128)["new_tokens_per_s"]])
+                   of("generate_llamacpp.py", ["new_tokens_per_s"], "--gguf", path, "--batches", str(batch), "--prompt-only", "0", "--repeats", "1"), lambda path=path, batch=batch: [o.generate(path, batch, 128)["new_tokens_per_s"]])
     update = Quantity("seconds an update: 16 prompts, 64 new tokens, 4 epochs", COST, 1.6)
-    ppo = of("ppo_trl.py", ["seconds_per_update_median", "peak_rss_mb"], *(["--trl", trl_ppo] if trl_ppo else []))
-    both = lambda layers: [o.ppo(layers)[k] for k in ("seconds_per_update_median", "peak_rss_mb")]
-    yield "ppo", "TRL 1.12", trl + [f"/{trl_ppo}"], [update, memory(8)], ppo, lambda: both(0)
-    yield "ppo-top", "TRL 1.12", trl + [f"/{trl_ppo}"], [update._replace(name=update.name + "; ours with a critic of the 8 top layers", target=2.2), memory(8)], ppo, lambda: both(8)
+    keys = ["seconds_per_update_median", "peak_rss_mb"]
+    ppo = of("ppo_trl.py", keys + keys, "--updates", "2", *(["--trl", trl_ppo] if trl_ppo else []))
+    top = lambda q, target: q._replace(name=q.name + "; ours with a critic of the 8 top layers", target=target)
+    yield "ppo", "TRL 1.12", trl + [f"/{trl_ppo}"], [update, memory(8), top(update, 2.2), top(memory(8), 8)], ppo, lambda: [r[k] for r in (o.ppo(0), o.ppo(8)) for k in keys]
 
 
 def need(things):
@@ -161,6 +162,15 @@ def need(things):
         if t.startswith("/") and not os.path.isdir(t[1:]):
             raise s.Absent(f"no {t[1:] or 'TRL 1.12'}: pip install --no-deps --target ~/trl-1.12 trl==1.12.0")
     s.has(*[t for t in things if not t.startswith("/")])
+
+
+def kept(path, machine):
+    """what the file holds of this machine"""
+    try:
+        with open(path) as f:
+            return [r for r in json.load(f) if r["machine"] == machine]
+    except FileNotFoundError:
+        return []
 
 
 def table(rows):
@@ -175,12 +185,12 @@ def main():
     ap.add_argument("plumb")
     ap.add_argument("kernels", help="the kernels' test binary: go test -c ./internal/kernels")
     ap.add_argument("--n", type=int, default=5, help="pairs of runs")
-    ap.add_argument("--works", default="", help="only these, comma-separated: " + "sgemm, sft, sft-packed-wrapped, sft-packed-bfd, reward, sample-1, sample-16, sample-1-Q4_1, ..., ppo, ppo-top")
+    ap.add_argument("--works", default="", help="only these, comma-separated: " + "sgemm, sft, sft-packed-wrapped, sft-packed-bfd, reward, sample-1, sample-16, sample-1-Q4_1, ..., ppo")
     ap.add_argument("--model", default=os.path.join(MODEL, "hf"))
     ap.add_argument("--trl-ppo", default=os.path.expanduser("~/trl-1.12"), help="folder of TRL 1.12.0, the last that has PPO")
     ap.add_argument("--out", default="bench-peers.json")
     a = ap.parse_args()
-    absent, failed, out = [], [], []
+    absent, failed = [], []
     try:
         ours = Ours(a.plumb, a.kernels, os.path.abspath(os.path.expanduser(a.model)))
     except s.Absent as e:
@@ -188,6 +198,7 @@ def main():
         sys.exit(3)
     m = s.machine(a.plumb)
     machine = {"cpu": m["cpu"], "cores": os.cpu_count(), "kernels": m["kernels"]}
+    out = kept(a.out, machine)
     version = s.run(a.plumb, "--version").stdout.strip().removeprefix("plumb ")
     wanted = [w for w in a.works.split(",") if w]
     every = list(works(ours, a.trl_ppo))
@@ -215,6 +226,7 @@ def main():
         except (RuntimeError, KeyError, IndexError, ValueError) as e:
             failed.append(f"{name}: {e!r}" if not isinstance(e, RuntimeError) else f"{name}: {e}")
             continue
+        out = [r for r in out if r["work"] != name]
         for k, q in enumerate(quantities):
             ratios = [(b[k] / t[k]) ** q.better for t, b in pairs]
             out.append({

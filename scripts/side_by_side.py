@@ -90,8 +90,17 @@ def geomean(xs):
 
 
 def machine(plumb):
-    """what plumb says of the machine: cpu, kernels, ceilings"""
-    return json.loads(run(plumb, "plan", "--json").stdout)
+    """what plumb says of the machine: cpu, kernels, ceilings; the processor's family and model beside its name, which may be no more than its maker's"""
+    m = json.loads(run(plumb, "plan", "--json").stdout)
+    try:
+        with open("/proc/cpuinfo") as f:
+            said = dict(line.split(":", 1) for line in f.read().split("\n\n")[0].splitlines() if ":" in line)
+    except OSError:
+        return m
+    said = {k.strip(): v.strip() for k, v in said.items()}
+    if "cpu family" in said and "model" in said:
+        m["cpu"] += f" (family {said['cpu family']}, model {said['model']})"
+    return m
 
 
 def cache_dir():

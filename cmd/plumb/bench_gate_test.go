@@ -21,7 +21,7 @@ func TestBenchGate(t *testing.T) {
 	file := func(name, cpu string, ratios map[string]float64) string {
 		var rows []string
 		for work, ratio := range ratios {
-			rows = append(rows, fmt.Sprintf(`{"work": %q, "peer": "torch", "quantity": "GFLOP/s", "ratio": %g, "machine": {"cpu": %q}}`, work, ratio, cpu))
+			rows = append(rows, fmt.Sprintf(`{"work": %q, "peer": "torch", "quantity": "GFLOP/s", "ratio": %g, "machine": {"cpu": %q, "kernels": "avx2"}}`, work, ratio, cpu))
 		}
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte("["+strings.Join(rows, ",")+"]"), 0o600); err != nil {

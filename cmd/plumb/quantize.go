@@ -88,8 +88,8 @@ type fewBits struct {
 }
 
 // FewBits implements model.FewBitsWeights.
-func (w fewBits) FewBits(name string) (*kernels.Quantised, error) {
-	if w.kind == "" {
+func (w fewBits) FewBits(name string, layer bool) (*kernels.Quantised, error) {
+	if w.kind == "" || !layer {
 		own, err := w.Source.FewBits(name)
 		return (*kernels.Quantised)(own), err
 	}

@@ -17,6 +17,7 @@ type FewBits struct {
 	Table []float32
 
 	Scales []float32 // nil with double quantisation
+	Mins   []float32 // of GGUF's types that have minima, else nil
 
 	ScaleCodes  []byte
 	Nested      []float32
@@ -150,9 +151,8 @@ func (p *parts) check(count int) error {
 		want(p.nested, "nested_absmax", F32, (blocks+nestedBlock-1)/nestedBlock), want(p.nestedMap, "nested_quant_map", F32, 256))
 }
 
-// FewBits reads a matrix that is stored in few bits as it is: bitsandbytes' 4 bits, GGUF's Q4_0 and Q8_0; nil for any other
-// tensor. Scales that are not finite are an
-// error. The caller owns the slices.
+// FewBits reads a matrix that is stored in few bits as it is: bitsandbytes' 4 bits, GGUF's block-quantised types;
+// nil for any other tensor. Scales that are not finite are an error. The caller owns the slices.
 func (s *Source) FewBits(name string) (*FewBits, error) {
 	t, err := s.find(name)
 	if err != nil {
@@ -189,7 +189,7 @@ func (p *parts) read() (*FewBits, error) {
 	return f, errors.Join(errs...)
 }
 
-// float32s dequantises: Table[code]·scale, scale = NestedTable[code]·Nested + Offset with double quantisation, every step
+// float32s dequantises: Table[code]·scale, with minima Table[code]·scale + minimum, whose product is exact; scale = NestedTable[code]·Nested + Offset with double quantisation, every step
 // rounded to float32.
 func (f *FewBits) float32s(v []float32) {
 	for i := range v {
@@ -198,7 +198,9 @@ func (f *FewBits) float32s(v []float32) {
 			code = code >> (4 * (1 - i%2)) & 15
 		}
 		b := i / f.Block
-		if f.ScaleCodes == nil {
+		if f.Mins != nil {
+			v[i] = float32(f.Table[code]*f.Scales[b]) + f.Mins[b]
+		} else if f.ScaleCodes == nil {
 			v[i] = f.Table[code] * f.Scales[b]
 		} else {
 			v[i] = f.Table[code] * (float32(f.NestedTable[f.ScaleCodes[b]]*f.Nested[b/nestedBlock]) + f.Offset)

@@ -1,53 +1,135 @@
 package checkpoint
 
-// blockBits reads a Q4_0 or Q8_0 tensor of GGUF as it is: 32 values a scale, x = d·(q − 8) or d·q, the products and so the bits of
-// Float32's. Rows of query and key projections are put back into Hugging Face's order (unpair). It returns nil for every other type:
-// those with a minimum (Q4_1, Q4_K) or other widths have no form in FewBits.
+import "encoding/binary"
+
+// blockBits reads a block-quantised tensor of GGUF as it is, in 4 or 8 bits: x = scale·(q − zero), or scale·q + minimum, whose
+// bits are those of Float32's. There the product is exact before the minimum is added (a scale has at most 19 significant bits, a
+// code of those types at most 5), so that one rounding is one rounding in both. Codes of 5 and 6 bits take 8. Rows of query and key
+// projections are put back into Hugging Face's order (unpair). It returns nil for every other type.
 func (t *stored) blockBits() (*FewBits, error) {
-	f := &FewBits{Block: 32}
-	size := 0
-	switch t.dtype {
-	case "Q4_0":
-		f.Bits, size = 4, 18
-	case "Q8_0":
-		f.Bits, size = 8, 34
-	default:
+	k, ok := blockKinds(t.dtype)
+	if !ok || len(t.shape) != 2 || t.shape[1]%k.values != 0 {
 		return nil, nil
 	}
-	if len(t.shape) != 2 || t.shape[1]%f.Block != 0 {
-		return nil, nil
-	}
-	for c := range 1 << f.Bits {
-		f.Table = append(f.Table, float32(c-1<<(f.Bits-1)))
+	f := &FewBits{Bits: k.bits, Block: k.block}
+	for c := range 1 << k.bits {
+		f.Table = append(f.Table, float32(c-k.zero))
 	}
 	raw := make([]byte, t.bytes)
 	if err := t.file.readAt(raw, t.off); err != nil {
 		return nil, t.naming(err)
 	}
 	f.Codes, f.Scales = make([]byte, t.count*f.Bits/8), make([]float32, t.count/f.Block)
-	rowBlocks := t.shape[1] / f.Block
-	for b := range f.Scales {
-		from := raw[b*size : (b+1)*size]
-		to := t.row(b/rowBlocks)*rowBlocks + b%rowBlocks
-		f.Scales[to] = half(from)
-		codes := f.Codes[to*f.Block*f.Bits/8:][:f.Block*f.Bits/8]
-		for i := range codes {
-			if f.Bits == 8 {
-				codes[i] = from[2+i] + 128
-				continue
-			}
-			codes[i] = nibble(from[2:], 2*i)<<4 | nibble(from[2:], 2*i+1)
+	if k.minima {
+		f.Mins = make([]float32, t.count/f.Block)
+	}
+	codes, parts, row := make([]byte, k.values), k.values/k.block, t.shape[1]/k.values
+	for i := range t.count / k.values {
+		to := t.row(i/row)*row + i%row
+		var mins []float32
+		if k.minima {
+			mins = f.Mins[to*parts:][:parts]
+		}
+		k.read(codes, f.Scales[to*parts:][:parts], mins, raw[i*k.bytes:][:k.bytes])
+		if k.bits == 8 {
+			copy(f.Codes[to*k.values:], codes)
+			continue
+		}
+		for j := range k.values / 2 {
+			f.Codes[to*k.values/2+j] = codes[2*j]<<4 | codes[2*j+1]
 		}
 	}
-	return f, CheckFinite(t.name, f.Scales)
+	if err := CheckFinite(t.name, f.Scales); err != nil {
+		return nil, err
+	}
+	return f, CheckFinite(t.name, f.Mins)
 }
 
-// nibble is value i of a Q4_0 block: the low half of byte i, from 16 on the high half of byte i−16.
-func nibble(q []byte, i int) byte {
-	if i < 16 {
-		return q[i] & 15
+// blockKind says how a type's blocks of bytes bytes become codes of values values, a scale and perhaps a minimum for every block.
+type blockKind struct {
+	values, bytes, bits, block, zero int
+	minima                           bool
+	read                             func(codes []byte, scales, mins []float32, b []byte)
+}
+
+// blockKinds are the types of quantised, whose comments say how a block lies.
+func blockKinds(d DType) (blockKind, bool) {
+	switch d {
+	case "Q4_0":
+		return blockKind{32, 18, 4, 32, 8, false, func(codes []byte, scales, _ []float32, b []byte) {
+			scales[0] = half(b)
+			nibbles(codes, b[2:18], 0)
+		}}, true
+	case "Q4_1":
+		return blockKind{32, 20, 4, 32, 0, true, func(codes []byte, scales, mins []float32, b []byte) {
+			scales[0], mins[0] = half(b), half(b[2:])
+			nibbles(codes, b[4:20], 0)
+		}}, true
+	case "Q5_0":
+		return blockKind{32, 22, 8, 32, 16, false, func(codes []byte, scales, _ []float32, b []byte) {
+			scales[0] = half(b)
+			nibbles(codes, b[6:22], binary.LittleEndian.Uint32(b[2:]))
+		}}, true
+	case "Q5_1":
+		return blockKind{32, 24, 8, 32, 0, true, func(codes []byte, scales, mins []float32, b []byte) {
+			scales[0], mins[0] = half(b), half(b[2:])
+			nibbles(codes, b[8:24], binary.LittleEndian.Uint32(b[4:]))
+		}}, true
+	case "Q8_0":
+		return blockKind{32, 34, 8, 32, 128, false, func(codes []byte, scales, _ []float32, b []byte) {
+			scales[0] = half(b)
+			for i, c := range b[2:34] {
+				codes[i] = c + 128
+			}
+		}}, true
+	case "Q4_K":
+		return blockKind{256, 144, 4, 32, 0, true, func(codes []byte, scales, mins []float32, b []byte) {
+			superBlock(scales, mins, b)
+			for i, c := range b[16:144] {
+				at := i/32*64 + i%32
+				codes[at], codes[at+32] = c&15, c>>4
+			}
+		}}, true
+	case "Q5_K":
+		return blockKind{256, 176, 8, 32, 0, true, func(codes []byte, scales, mins []float32, b []byte) {
+			superBlock(scales, mins, b)
+			for i, c := range b[48:176] {
+				at, fifth := i/32*64+i%32, b[16+i%32]>>(i/32*2)
+				codes[at], codes[at+32] = c&15|fifth&1<<4, c>>4|fifth>>1&1<<4
+			}
+		}}, true
+	case "Q6_K":
+		return blockKind{256, 210, 8, 16, 32, false, func(codes []byte, scales, _ []float32, b []byte) {
+			for i, s := range b[192:208] {
+				scales[i] = half(b[208:]) * float32(int8(s))
+			}
+			for i := range 64 { // values i%32 + 128 for each half, and those 32, 64 and 96 after it
+				n, l := i/32, i%32
+				lo, hi, to := b[64*n+l:], b[128+32*n+l], codes[128*n+l:]
+				to[0], to[32] = lo[0]&15|hi&3<<4, lo[32]&15|hi>>2&3<<4
+				to[64], to[96] = lo[0]>>4|hi>>4&3<<4, lo[32]>>4|hi>>6&3<<4
+			}
+		}}, true
 	}
-	return q[i-16] >> 4
+	return blockKind{}, false
+}
+
+// nibbles writes the 32 codes of a block of q: value i is the low half of byte i, from 16 on the high half of byte i−16; bit i of
+// fifth is its fifth bit.
+func nibbles(codes, q []byte, fifth uint32) {
+	for i, c := range q {
+		codes[i] = c&15 | byte(fifth>>i&1)<<4
+		codes[i+16] = c>>4 | byte(fifth>>(i+16)&1)<<4
+	}
+}
+
+// superBlock writes the scales and minima of the 8 parts of a Q4_K or Q5_K block.
+func superBlock(scales, mins []float32, b []byte) {
+	d, dmin := half(b), half(b[2:])
+	for i := range scales {
+		scale, minimum := scaleMin(b[4:16], i)
+		scales[i], mins[i] = d*scale, -(dmin * minimum)
+	}
 }
 
 // row is where row r of the file stands in Hugging Face's order: see unpair.

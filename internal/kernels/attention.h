@@ -15,7 +15,7 @@ typedef struct {
 } NAME(attn);
 
 #define MM(mr, np) \
-	for (; p + np <= n; p += np) NAME(micro)(mr, np, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, k, load);
+	for (; p + np <= n; p += np) NAME(micro)(mr, np, 0, y + p * 16, ldy, a, rs, cs, b + p * 16, 0, ldb, 16, (const char *)b, 0, k, load);
 #if MAX_MR > 6
 #define MM_CASE(mr, wide) \
 	case mr: \

@@ -12,9 +12,10 @@
 #include "quantised.h"
 
 // micro computes mr rows × np panels: c(i,p) (+)= Σ_k a[i·rs + k·cs] · B(k,p), B(k,p) the 16 values at b[p·ps + k·ks]
-// (bfloat16 ones at h if bf16). mr, np, bf16 and, where it matters, the strides are constants: everything unrolls.
+// (bfloat16 ones at h if bf16). mr, np, bf16 and, where it matters, the strides are constants: everything unrolls. Each k asks
+// the cache for the line at ahead and moves that on by step bytes.
 INLINE void NAME(micro)(const int mr, const int np, const int bf16, float *c, long ldc, const float *a, long rs, long cs,
-			const float *b, const uint16_t *h, long ks, long ps, long k, int load) {
+			const float *b, const uint16_t *h, long ks, long ps, const char *ahead, long step, long k, int load) {
 	v16 acc[14][8];
 #pragma GCC unroll 16
 	for (int i = 0; i < mr; i++)
@@ -22,6 +23,8 @@ INLINE void NAME(micro)(const int mr, const int np, const int bf16, float *c, lo
 		for (int p = 0; p < np; p++) acc[i][p] = load ? v_load(c + i * ldc + p * 16) : v_zero();
 	for (long l = 0; l < k; l++) {
 		v16 w[8];
+		__builtin_prefetch(ahead);
+		ahead += step;
 #pragma GCC unroll 8
 		for (int p = 0; p < np; p++) w[p] = bf16 ? v_load_bf16(h + p * ps) : v_load(b + p * ps);
 #pragma GCC unroll 16
@@ -45,14 +48,16 @@ typedef struct {
 	const float *f;
 	const uint16_t *h; // used instead of f if not 0
 	long ks, ps;
+	const char *ahead; // what comes next, and how far a product of one row block moves on in it for each k
+	long step;
 } NAME(operand);
 
 #define MICRO(mr, np) \
 	case mr: \
 		if (b->h) \
-			NAME(micro)(mr, np, 1, c, ldc, a, 1, mr, 0, b->h, 16, b->ps, k, load); \
+			NAME(micro)(mr, np, 1, c, ldc, a, 1, mr, 0, b->h, 16, b->ps, b->ahead, b->step, k, load); \
 		else \
-			NAME(micro)(mr, np, 0, c, ldc, a, 1, mr, b->f, 0, 16, b->ps, k, load); \
+			NAME(micro)(mr, np, 0, c, ldc, a, 1, mr, b->f, 0, 16, b->ps, b->ahead, b->step, k, load); \
 		break;
 
 // packed_1 .. packed_8 run the micro-kernel on mr packed rows of A and 1 .. 8 panels.
@@ -91,8 +96,8 @@ INLINE int NAME(group)(int mr) {
 
 // group_few is group for micro_few, whose codes, scales and table take registers as well.
 INLINE int NAME(group_few)(int mr) {
-	if (MAX_MR == 6) return mr == 1 ? 2 : 1;
-	return mr <= 4 ? 4 : mr <= 12 ? 2 : 1;
+	if (MAX_MR == 6) return mr <= 2 ? 2 : 1;
+	return 4;
 }
 
 INLINE void NAME(packed)(int np, int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
@@ -105,7 +110,7 @@ INLINE void NAME(packed)(int np, int mr, float *c, long ldc, const float *a, con
 }
 
 #define LOOSE(mr) \
-	case mr: NAME(micro)(mr, 1, 0, c, ldc, a, rs, 1, b, 0, 16, 0, k, load); break;
+	case mr: NAME(micro)(mr, 1, 0, c, ldc, a, rs, 1, b, 0, 16, 0, (const char *)b, 0, k, load); break;
 
 // loose is packed_1 with A where it lies: for products too narrow to repay copying A.
 static void NAME(loose)(int mr, float *c, long ldc, const float *a, long rs, const float *b, long k, int load) {
@@ -174,7 +179,7 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 	const long blocks = (rows + MAX_MR - 1) / MAX_MR;
 	const int mr0 = (int)((rows + blocks - 1) / blocks); // blocks of equal height: 8+8 rather than 14+2
 	const int few = blocks <= 3;                         // then bfloat16 is widened in registers, not copied
-	const int decoded = q.codes && kind == 0 && blocks == 1 && NAME(whole)(&q); // and codes are, for a single block
+	const int decoded = q.codes && kind == 0 && rows <= FEW_ROWS && NAME(whole)(&q); // and codes are
 	const int loose = rs != 1 && p1 - p0 <= 2 && !(bh && few) && !decoded;
 	const int group0 = loose ? 1 : decoded ? NAME(group_few)(mr0) : NAME(group)(mr0);
 	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + group0 * kc * 16;
@@ -185,7 +190,7 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 		for (long p = p0; p < p1;) {
 			int np = group0;
 			while (p + np > p1 || (np > 1 && (p + np) * 16 > n)) np /= 2; // the last, partial panel goes alone
-			NAME(operand) b = {bf ? bf + (p * kAll + k0) * 16 : 0, 0, 16, kAll * 16};
+			NAME(operand) b = {bf ? bf + (p * kAll + k0) * 16 : 0, 0, 16, kAll * 16, 0, 0};
 			if (kind == 0 && bh && few) {
 				b.h = bh + (p * kAll + k0) * 16;
 			} else if (!decoded && (kind != 0 || bh || q.codes)) {
@@ -193,9 +198,17 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 				b.f = pb;
 				b.ps = kc * 16;
 			}
+			// The row blocks ask for the next panels between them, a share each, so that memory works while they compute;
+			// not for more than stays in the second-level cache.
+			const char *next = b.h ? (const char *)(b.h + np * b.ps) : b.f != pb && kind == 0 ? (const char *)(b.f + np * b.ps) : 0;
+			const long ahead = np * k * (b.h ? 32 : 64);
+			if (ahead > 1 << 17) next = 0;
+			const long share = next ? ahead / blocks : 0;
+			b.step = share / k;
 			const long part = n - p * 16 < 16 ? n - p * 16 : 0;
 			for (long i = 0; i < rows; i += mr0) {
 				int mr = rows - i < mr0 ? (int)(rows - i) : mr0;
+				b.ahead = next ? next + i / mr0 * share : (const char *)c;
 				float *ci = c + (i0 + i) * ldc + p * 16, *to = ci;
 				long ldt = ldc;
 				if (part) {

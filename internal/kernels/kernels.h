@@ -11,9 +11,11 @@ typedef struct {
 	const float *scales;        // one a block, or 0 and then
 	const uint8_t *scale_codes; // one a block: nested_table[scale_codes[b]]·nested[b/256] + offset
 	const float *nested, *nested_table;
-	float offset;
-	int bits;
+	const float *mins;          // one a block, or 0
+	float offset, zero;
+	int bits, linear;           // linear: table[code] = code - zero
 	long block, in, row0;
+	long blocks;                // of a row, where scales and mins lie in panels, else 0
 } quantised;
 
 #if defined(__aarch64__)

@@ -49,6 +49,7 @@ func (n native) gemm(g *gemmArgs, w *worker, i0, i1, p0, p1 int) {
 func few(g *gemmArgs) (q C.quantised) {
 	if b := g.bq; b != nil {
 		q = C.quantised{
+			mins: ptr(b.Mins), blocks: C.long(b.blocks), zero: C.float(b.zero), linear: cBool(b.linear),
 			codes: (*C.uint32_t)(unsafe.Pointer(unsafe.SliceData(b.codes))), table: ptr(b.Table), scales: ptr(b.Scales),
 			scale_codes: (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(b.ScaleCodes))), nested: ptr(b.Nested),
 			nested_table: ptr(b.NestedTable), offset: C.float(b.Offset), bits: C.int(b.Bits), block: C.long(b.Block),

@@ -9,7 +9,8 @@ import (
 // §2): every Block values of the flattened matrix, across rows too, share a scale, the block's largest magnitude, and a
 // value is
 //
-//	Table[code] · scale of its block        rounded to float32 once
+//	Table[code] · scale of its block                           rounded to float32 once
+//	Table[code] · scale of its block + minimum of its block    rounded to float32 once, where blocks have minima (GGUF's _1 and K types)
 //
 // With double quantisation the scales are in 8 bits themselves, 256 to a block of their own:
 //
@@ -21,6 +22,7 @@ type Quantised struct {
 	Table []float32 // 16 or 256 values, what the codes stand for
 
 	Scales []float32 // one a block; nil with double quantisation
+	Mins   []float32 // one a block, or nil; only beside Scales and with Table[code] = code
 
 	ScaleCodes  []byte    // one a block
 	Nested      []float32 // one for 256 blocks
@@ -192,8 +194,27 @@ func (q *Quantised) code(i int) byte {
 // Dequantise writes the first len(dst) values of the flattened matrix.
 func (q *Quantised) Dequantise(dst []float32) {
 	for i := range dst {
-		dst[i] = q.Table[q.code(i)] * q.Scale(i/q.Block)
+		dst[i] = q.value(q.code(i), i/q.Block)
 	}
+}
+
+// value returns what a code stands for in block b.
+func (q *Quantised) value(code byte, b int) float32 {
+	if q.Mins != nil {
+		return fma32(q.Table[code], q.Scales[b], q.Mins[b])
+	}
+	return q.Table[code] * q.Scale(b)
+}
+
+// zero returns the code z of a table of whole numbers, Table[code] = code − z; ok is false for any other table.
+func (q *Quantised) zero() (z float32, ok bool) {
+	z = -q.Table[0]
+	for c, v := range q.Table {
+		if v != float32(c)-z {
+			return 0, false
+		}
+	}
+	return z, true
 }
 
 // fits tells whether the parts are there for n values.
@@ -202,6 +223,11 @@ func (q *Quantised) fits(n int) bool {
 		return false
 	}
 	blocks := (n + q.Block - 1) / q.Block
+	if q.Mins != nil {
+		if z, whole := q.zero(); !whole || z != 0 || q.ScaleCodes != nil || len(q.Mins) < blocks {
+			return false
+		}
+	}
 	if q.ScaleCodes == nil {
 		return len(q.Scales) >= blocks
 	}

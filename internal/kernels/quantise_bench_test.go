@@ -8,9 +8,13 @@ import (
 // storages returns one matrix in each form.
 func storages(p *Pool, out, in int) map[string]*Weight {
 	w := randoms(2, out*in)
+	q80, q41 := p.QuantiseInt8(w), p.QuantiseNF4(w)
+	q80.Block, q80.Table, q80.Scales = 32, whole(256, 128), randoms(4, len(w)/32)
+	*q41 = Quantised{Bits: 4, Block: 32, Codes: q41.Codes, Table: whole(16, 0), Scales: randoms(5, len(w)/32), Mins: randoms(6, len(w)/32)}
 	return map[string]*Weight{
 		"f32": PackF32(w, out, in), "bf16": PackBF16(randomBF16(3, out*in), out, in),
 		"int8": PackQuantised(p.QuantiseInt8(w), out, in), "nf4": PackQuantised(p.QuantiseNF4(w), out, in),
+		"q8_0": PackQuantised(q80, out, in), "q4_1": PackQuantised(q41, out, in),
 	}
 }
 
@@ -23,7 +27,7 @@ func BenchmarkQuantisedSkinny(b *testing.B) {
 	forms := storages(p, out, in)
 	for _, v := range Available()[1:] {
 		for _, m := range []int{1, 2, 4, 8, 16} {
-			for _, form := range []string{"f32", "bf16", "int8", "nf4"} {
+			for _, form := range []string{"f32", "bf16", "int8", "nf4", "q8_0", "q4_1"} {
 				w := forms[form]
 				b.Run(fmt.Sprintf("m=%d/%s/%s", m, v, form), func(b *testing.B) {
 					restore, _ := Use(v)
@@ -49,7 +53,7 @@ func BenchmarkQuantisedTraining(b *testing.B) {
 	forms := storages(p, out, in)
 	x, y := randoms(1, m*in), make([]float32, m*out)
 	for _, v := range Available()[1:] {
-		for _, form := range []string{"f32", "bf16", "int8", "nf4"} {
+		for _, form := range []string{"f32", "bf16", "int8", "nf4", "q8_0", "q4_1"} {
 			w := forms[form]
 			run := func(name string, f func()) {
 				b.Run(fmt.Sprintf("%s/%s/%s", name, v, form), func(b *testing.B) {

@@ -126,7 +126,21 @@ func quantisations(p *Pool, w []float32) map[string]*Quantised {
 	q4.Block = 32
 	q4.Table = randoms(5, 16)
 	q4.Scales = randoms(6, (len(w)+31)/32)
-	return map[string]*Quantised{"nf4": nf4, "single": single, "blocks of 32": &q4, "int8": p.QuantiseInt8(w)}
+	q40, q80, q41, q51 := q4, *p.QuantiseInt8(w), q4, *p.QuantiseInt8(w)
+	q40.Table, q41.Table, q80.Table, q51.Table = whole(16, 8), whole(16, 0), whole(256, 128), whole(256, 0)
+	q41.Mins, q51.Mins = randoms(7, (len(w)+31)/32), randoms(8, (len(w)+63)/64)
+	return map[string]*Quantised{
+		"nf4": nf4, "single": single, "blocks of 32": &q4, "int8": p.QuantiseInt8(w),
+		"4 bits, whole numbers": &q40, "8 bits, whole numbers": &q80, "4 bits with minima": &q41, "8 bits with minima": &q51,
+	}
+}
+
+// whole is a table of n whole numbers from -zero on.
+func whole(n, zero int) (table []float32) {
+	for c := range n {
+		table = append(table, float32(c-zero))
+	}
+	return table
 }
 
 // TestQuantisedProducts: for every variant, shapes around all tile sizes and rows that are whole blocks or not, the products
@@ -164,7 +178,7 @@ func TestQuantisedProducts(t *testing.T) {
 				q.Dequantise(wf)
 				checkQuantised(t, pool, name, PackQuantised(q, out, in), PackF32(wf, out, in), x, dy, m, i%16)
 				if back := PackQuantised(q, out, in).Quantised(); !slices.Equal(back.Codes[:out*in*q.Bits/8], q.Codes[:out*in*q.Bits/8]) ||
-					!slices.Equal(back.Scales, q.Scales) || !slices.Equal(back.ScaleCodes, q.ScaleCodes) || !slices.Equal(back.Nested, q.Nested) {
+					!slices.Equal(back.Scales, q.Scales) || !slices.Equal(back.Mins, q.Mins) || !slices.Equal(back.ScaleCodes, q.ScaleCodes) || !slices.Equal(back.Nested, q.Nested) {
 					t.Fatalf("%s %v: codes or scales came back otherwise", name, s)
 				}
 			}

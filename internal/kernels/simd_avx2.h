@@ -54,7 +54,7 @@ INLINE v16 v_load_bf16(const uint16_t *p) {
 	return (v16){NAME(widen8)(_mm_loadu_si128((const __m128i *)p)), NAME(widen8)(_mm_loadu_si128((const __m128i *)(p + 8)))};
 }
 // vwords is 16 words of 32 bits; v_shift drops the lowest n bits of each. v_lookup16 returns table[word mod 16] for a table
-// of 16 floats in registers, v_lookup256 table[word mod 256].
+// of 16 floats in registers, v_lookup256 table[word mod 256], v_code the lowest n bits as a float.
 typedef struct {
 	__m256i lo, hi;
 } vwords;
@@ -62,8 +62,7 @@ INLINE vwords v_words(const uint32_t *p) {
 	return (vwords){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 8))};
 }
 INLINE vwords v_shift(vwords w, int n) {
-	__m128i by = _mm_cvtsi32_si128(n);
-	return (vwords){_mm256_srl_epi32(w.lo, by), _mm256_srl_epi32(w.hi, by)};
+	return (vwords){_mm256_srli_epi32(w.lo, n), _mm256_srli_epi32(w.hi, n)};
 }
 INLINE __m256 NAME(lookup8)(v16 table, __m256i w) { // bit 3 chooses between the halves of the table
 	__m256 lo = _mm256_permutevar8x32_ps(table.lo, w), hi = _mm256_permutevar8x32_ps(table.hi, w);
@@ -74,6 +73,10 @@ INLINE v16 v_lookup256(const float *table, vwords w) {
 	__m256i byte = _mm256_set1_epi32(255);
 	return (v16){_mm256_i32gather_ps(table, _mm256_and_si256(w.lo, byte), 4),
 		     _mm256_i32gather_ps(table, _mm256_and_si256(w.hi, byte), 4)};
+}
+INLINE v16 v_code(vwords w, int n) {
+	__m256i mask = _mm256_set1_epi32((1 << n) - 1);
+	return (v16){_mm256_cvtepi32_ps(_mm256_and_si256(w.lo, mask)), _mm256_cvtepi32_ps(_mm256_and_si256(w.hi, mask))};
 }
 INLINE v16 v_add(v16 a, v16 b) { return (v16){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
 INLINE v16 v_sub(v16 a, v16 b) { return (v16){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }

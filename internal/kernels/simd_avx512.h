@@ -37,14 +37,15 @@ INLINE v16 v_load_bf16(const uint16_t *p) {
 	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
 // vwords is 16 words of 32 bits; v_shift drops the lowest n bits of each. v_lookup16 returns table[word mod 16] for a table
-// of 16 floats in a register, v_lookup256 table[word mod 256].
+// of 16 floats in a register, v_lookup256 table[word mod 256], v_code the lowest n bits as a float.
 typedef __m512i vwords;
 INLINE vwords v_words(const uint32_t *p) { return _mm512_loadu_si512(p); }
-INLINE vwords v_shift(vwords w, int n) { return _mm512_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+INLINE vwords v_shift(vwords w, int n) { return _mm512_srli_epi32(w, (unsigned)n); }
 INLINE v16 v_lookup16(v16 table, vwords w) { return _mm512_permutexvar_ps(w, table); }
 INLINE v16 v_lookup256(const float *table, vwords w) {
 	return _mm512_i32gather_ps(_mm512_and_si512(w, _mm512_set1_epi32(255)), table, 4);
 }
+INLINE v16 v_code(vwords w, int n) { return _mm512_cvtepi32_ps(_mm512_and_si512(w, _mm512_set1_epi32((1 << n) - 1))); }
 INLINE v16 v_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
 INLINE v16 v_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
 INLINE v16 v_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }

@@ -52,7 +52,7 @@ INLINE v16 v_range(v16 x, v16 y, long a, long b) {
 }
 INLINE v16 v_load_bf16(const uint16_t *p) { return EACH4(vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16))); }
 // vwords is 16 words of 32 bits; v_shift drops the lowest n bits of each. v_lookup16 returns table[word mod 16] for a table
-// of 16 floats in registers, v_lookup256 table[word mod 256].
+// of 16 floats in registers, v_lookup256 table[word mod 256], v_code the lowest n bits as a float.
 typedef struct {
 	uint32x4_t q[4];
 } vwords;
@@ -77,6 +77,7 @@ INLINE v16 v_lookup256(const float *table, vwords w) {
 	for (int i = 0; i < 16; i++) t[i] = table[at[i] & 255];
 	return v_load(t);
 }
+INLINE v16 v_code(vwords w, int n) { return EACH4(vcvtq_f32_u32(vandq_u32(w.q[i], vdupq_n_u32((1u << n) - 1)))); }
 INLINE v16 v_add(v16 a, v16 b) { return EACH4(vaddq_f32(a.q[i], b.q[i])); }
 INLINE v16 v_sub(v16 a, v16 b) { return EACH4(vsubq_f32(a.q[i], b.q[i])); }
 INLINE v16 v_mul(v16 a, v16 b) { return EACH4(vmulq_f32(a.q[i], b.q[i])); }

@@ -19,7 +19,10 @@ type quantised struct {
 	by func(w []float32) *kernels.Quantised
 }
 
-func (q quantised) FewBits(name string) (*kernels.Quantised, error) {
+func (q quantised) FewBits(name string, layer bool) (*kernels.Quantised, error) {
+	if !layer {
+		return nil, nil
+	}
 	return q.by(q.stored[name].F), nil
 }
 

@@ -64,7 +64,10 @@ func (l large) BF16(name string) ([]uint16, error) {
 	return w, nil
 }
 
-func (l large) FewBits(name string) (*kernels.Quantised, error) {
+func (l large) FewBits(name string, layer bool) (*kernels.Quantised, error) {
+	if !layer {
+		return nil, nil
+	}
 	m := l.module(name)
 	n, draw := m.Out*m.In, rng.New(2, uint64(m.Layer), uint64(m.Out))
 	q := &kernels.Quantised{

@@ -26,8 +26,9 @@ type Weights interface {
 // FewBitsWeights is a checkpoint that holds matrices in few bits.
 type FewBitsWeights interface {
 	Weights
-	// FewBits returns a matrix as it is to be kept, or nil where it is not quantised.
-	FewBits(name string) (*kernels.Quantised, error)
+	// FewBits returns a matrix as it is to be kept, or nil where it is not quantised. layer is true for a linear layer of a
+	// block, false for an embedding or a head: those are in few bits only where they are stored so.
+	FewBits(name string, layer bool) (*kernels.Quantised, error)
 }
 
 // Model is a frozen decoder. It never changes and may be used by many goroutines, each with its own tape.
@@ -144,7 +145,7 @@ func (m *Model) base(i int, dst []float32) {
 }
 
 // New builds a model from a checkpoint. Matrices are packed once and stay in the checkpoint's bfloat16 or float32 (float16
-// becomes float32); the linear layers of the blocks in few bits where w is FewBitsWeights and has them so. A tensor that is missing, left over or of another shape is an error that names it.
+// becomes float32), in few bits where w is FewBitsWeights and has them so. A tensor that is missing, left over or of another shape is an error that names it.
 func New(c Config, w Weights, pool *kernels.Pool) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -159,15 +160,15 @@ func New(c Config, w Weights, pool *kernels.Pool) (*Model, error) {
 		case mod.Kind == peft.Bias:
 			m.vecs[i].Data, err = l.vector(mod.Name+".bias", mod.Out)
 		case mod.Kind == peft.Embedding && c.Tied && !l.has(mod.Name+".weight"):
-			m.mats[i].W, err = l.matrix("lm_head.weight", mod.Out, mod.In)
+			m.mats[i].W, err = l.kept("lm_head.weight", mod.Out, mod.In, false)
 		case mod.Kind == peft.Head && c.Tied:
 			m.mats[i].W = m.mats[embedModule].W
 			err = l.same("lm_head.weight", m.mats[i].W)
 		case mod.Kind == peft.Head && c.SequenceClassification && !l.has("lm_head.weight"):
 		case mod.Kind == peft.Linear:
-			m.mats[i].W, err = l.linear(mod.Name+".weight", mod.Out, mod.In)
+			m.mats[i].W, err = l.kept(mod.Name+".weight", mod.Out, mod.In, true)
 		default:
-			m.mats[i].W, err = l.matrix(mod.Name+".weight", mod.Out, mod.In)
+			m.mats[i].W, err = l.kept(mod.Name+".weight", mod.Out, mod.In, false)
 		}
 		if err != nil {
 			return nil, err
@@ -221,8 +222,8 @@ func (l *loader) vector(name string, n int) ([]float32, error) {
 	return l.w.Float32(stored)
 }
 
-// linear is matrix for a layer that may be in few bits.
-func (l *loader) linear(name string, out, in int) (*kernels.Weight, error) {
+// kept is matrix for one that may be in few bits.
+func (l *loader) kept(name string, out, in int, layer bool) (*kernels.Weight, error) {
 	f, ok := l.w.(FewBitsWeights)
 	if !ok {
 		return l.matrix(name, out, in)
@@ -231,7 +232,7 @@ func (l *loader) linear(name string, out, in int) (*kernels.Weight, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := f.FewBits(stored)
+	q, err := f.FewBits(stored, layer)
 	if err != nil {
 		return nil, err
 	}
@@ -327,10 +328,10 @@ func NewRandom(c Config, seed uint64, pool *kernels.Pool) (*Model, error) {
 	return m, nil
 }
 
-// EachFewBits calls f for every matrix that is held in few bits, with the name of its tensor.
+// EachFewBits calls f for every linear layer that is held in few bits, with the name of its tensor.
 func (m *Model) EachFewBits(f func(name string, w *kernels.Weight) error) error {
 	for i, mod := range m.modules {
-		if w := m.mats[i].W; w != nil && w.FewBits() > 0 {
+		if w := m.mats[i].W; w != nil && w.FewBits() > 0 && mod.Kind == peft.Linear {
 			if err := f(mod.Name+".weight", w); err != nil {
 				return err
 			}
@@ -339,7 +340,7 @@ func (m *Model) EachFewBits(f func(name string, w *kernels.Weight) error) error 
 	return nil
 }
 
-// FewBits tells whether linear layers are held in few bits.
+// FewBits tells whether matrices are held in few bits.
 func (m *Model) FewBits() bool {
 	return slices.ContainsFunc(m.mats, func(x tensor.Matrix) bool { return x.W != nil && x.W.FewBits() > 0 })
 }

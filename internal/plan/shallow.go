@@ -15,9 +15,9 @@ type shallow struct {
 }
 
 // FewBits passes on what the checkpoint holds, or is to be held, in few bits.
-func (s shallow) FewBits(name string) (*kernels.Quantised, error) {
+func (s shallow) FewBits(name string, layer bool) (*kernels.Quantised, error) {
 	if w, ok := s.Weights.(model.FewBitsWeights); ok {
-		return w.FewBits(name)
+		return w.FewBits(name, layer)
 	}
 	return nil, nil
 }
