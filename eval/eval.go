@@ -204,12 +204,9 @@ func (e *evaluation) answers(ctx context.Context, p Policy) ([]Answer, error) {
 		Temperature: float32(e.cfg.Temperature), TopP: e.cfg.TopP, Greedy: e.cfg.Temperature == 0,
 		StopIDs: e.in.StopIDs, MaxNew: e.cfg.MaxNew, MaxBatch: e.cfg.MaxBatch, Seed: rng.Derive(e.in.Seed, sampleStream),
 	}
-	what, tokens := "answers of "+p.Name, 0
-	e.progress(what, "tokens", 0, 0)
-	opt.Token = func(int, int32, float32) {
-		tokens++
-		e.progress(what, "tokens", tokens, 0)
-	}
+	what := "answers of " + p.Name
+	e.progress(what, "answers", 0, len(reqs))
+	opt.Ended = func(done int) { e.progress(what, "answers", done, len(reqs)) }
 	cs, err := rollout.Generate(ctx, e.in.Model, p.Adapter, reqs, opt)
 	if err != nil {
 		return nil, fmt.Errorf("generate answers of %s: %w", p.Name, err)

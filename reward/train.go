@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 
 	"plumb/internal/dataset"
 	"plumb/internal/kernels"
@@ -231,7 +232,11 @@ func (t *trainer) save(dir string) error {
 	if err := run.WriteState(dir, stateFile, t.state); err != nil {
 		return err
 	}
-	return t.opt.Save(dir, "model", t.in.Adapter.Values)
+	if err := t.opt.Save(dir, "model", t.in.Adapter.Values); err != nil {
+		return err
+	}
+	// Head and adapter to the bit, and so every score.
+	return optim.SameVector(filepath.Join(dir, "model.values"), t.in.Adapter.Values)
 }
 
 func (t *trainer) resume() error {

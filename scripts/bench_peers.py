@@ -149,7 +149,7 @@ def works(o, trl_ppo):
         path, kind = os.path.join(os.path.dirname(o.model), gguf), gguf.rsplit(".", 2)[-2]
         for batch, target in ((1, 1.0), (16, 1.8)):
             yield (f"sample-{batch}-{kind}", f"llama.cpp, {kind}", ["llama_cpp", "numpy"], [rate(f"new tokens/s, {batch} side by side, 128 new, prompts included, the same file", target)],
-                   of("generate_llamacpp.py", ["new_tokens_per_s"], "--gguf", path, "--batches", str(batch), "--prompt-only", "0", "--repeats", "1"), lambda path=path, batch=batch: [o.generate(path, batch, 128)["new_tokens_per_s"]])
+                   of("generate_llamacpp.py", ["new_tokens_per_s"], "--gguf", path, "--batches", str(batch), "--prompt-only", "1", "--repeats", "1"), lambda path=path, batch=batch: [o.generate(path, batch, 128)["new_tokens_per_s"]])
     update = Quantity("seconds an update: 16 prompts, 64 new tokens, 4 epochs", COST, 1.6)
     keys = ["seconds_per_update_median", "peak_rss_mb"]
     ppo = of("ppo_trl.py", keys + keys, "--updates", "2", *(["--trl", trl_ppo] if trl_ppo else []))

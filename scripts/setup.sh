@@ -18,13 +18,26 @@ apt_install() {
 	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null
 }
 
+# c_arch is the machine's architecture as Go names it.
+c_arch() {
+	case $(uname -m) in
+	x86_64 | amd64) echo amd64 ;;
+	aarch64 | arm64) echo arm64 ;;
+	*) echo other ;;
+	esac
+}
+
 c_works() {
 	command -v "$1" >/dev/null 2>&1 || return 1
 	t=$(mktemp -d)
 	printf '#include <stdint.h>\n#include <math.h>\nint main(void){return (int)fabs(0.0);}\n' >"$t/a.c"
-	if "$1" -o "$t/a" "$t/a.c" -lm >/dev/null 2>&1; then rm -rf "$t"; return 0; fi
+	works=0
+	"$1" -o "$t/a" "$t/a.c" -lm >/dev/null 2>&1 || works=1
+	for k in "$root"/internal/kernels/*_"$(c_arch)".c; do # knows the processor's instructions, or is of no use here
+		[ ! -e "$k" ] || "$1" -std=c11 -O1 -fsyntax-only "$k" >/dev/null 2>&1 || works=1
+	done
 	rm -rf "$t"
-	return 1
+	return $works
 }
 
 find_cc() {

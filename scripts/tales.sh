@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pretrains embedded:tales anew and puts it into internal/tales/base.
+# Pretrains embedded:tales anew and, where it differs from what is there, puts it into internal/tales/base.
 #
 #   scripts/tales.sh PLUMB
 #
@@ -30,6 +30,8 @@ else
 	was=$(sed -n 's/^# kernels: //p' "$record")
 	if [ "$(grep -v '^#' "$record")" = "$(grep -v '^#' runs/tales-export.sha256)" ]; then
 		echo "tales: equal to what was recorded (kernels $was, now $kernels)"
+		rm -f runs/tales-export.sha256
+		exit 0
 	else
 		echo "tales: different from what was recorded (kernels $was, now $kernels)"
 		diff "$record" runs/tales-export.sha256 || true

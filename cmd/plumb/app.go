@@ -70,6 +70,9 @@ func plumb(ctx context.Context, args []string, in io.Reader, out, errOut io.Writ
 
 // newPool makes the pool that everything computes on.
 func (a *app) newPool() *kernels.Pool {
+	if len(kernels.Available()) == 1 {
+		a.note("built without C: everything works, slower")
+	}
 	p := kernels.NewPool(a.threads)
 	if a.profiler != nil {
 		p.Profile()
@@ -91,7 +94,10 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := kernels.Err(); err != nil && cmd.Name() != "doctor" { // which lists it among its findings
+				return err
+			}
 			return a.start()
 		},
 	}

@@ -12,6 +12,7 @@ import (
 	"plumb/internal/chat"
 	"plumb/internal/dataset"
 	"plumb/internal/rollout"
+	"plumb/internal/ui"
 )
 
 // samplingFlags are the flags that say how to sample; generate and chat share them.
@@ -66,6 +67,7 @@ type generation struct {
 	mark    bool // write "sample"
 	episode uint64
 	tokens  int
+	ended   int // completions
 }
 
 func (a *app) generateCmd() *cobra.Command {
@@ -99,7 +101,7 @@ assistant is continued. With --chat a prompt is a user's message.`,
 			if !g.l.Model.HasHead() {
 				return fmt.Errorf("%s has no language-model head: it can only score", args[0])
 			}
-			a.progress.Start("generate", "tokens", 0, 0)
+			a.progress.Start("generate", "completions", 0, g.samples*a.recordsAhead())
 			defer a.progress.Done()
 			began := time.Now()
 			err = a.readRecords(cmd.Context(), max(1, 8*max(g.opt.MaxBatch, 1)/g.samples), func(batch []*record) ([]*record, error) {
@@ -145,10 +147,12 @@ func (g *generation) batch(ctx context.Context, batch []*record) ([]*record, err
 		asked = append(asked, q)
 	}
 	opt := g.opt
+	ended := g.ended
 	opt.Token = func(int, int32, float32) {
 		g.tokens++
-		g.progress.Set(g.tokens, "")
+		g.progress.Set(g.ended, ui.Count(float64(g.tokens))+" tokens")
 	}
+	opt.Ended = func(done int) { g.ended = ended + done }
 	done, err := rollout.Generate(ctx, g.l.Model, g.l.Adapter, reqs, opt)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"strconv"
 )
 
@@ -200,6 +201,38 @@ func (a *app) readRecords(ctx context.Context, size int, each func([]*record) ([
 		}
 		if readErr != nil {
 			return readErr
+		}
+	}
+}
+
+// recordsAhead counts the lines that readRecords will find where they come from a file, for the time left; else 0.
+func (a *app) recordsAhead() int {
+	f, ok := a.in.(*os.File)
+	if !ok {
+		return 0
+	}
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return 0
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0
+	}
+	lines, blank := 0, true
+	in := bufio.NewReader(io.NewSectionReader(f, at, st.Size()-at))
+	for {
+		c, err := in.ReadByte()
+		if err != nil || c == '\n' {
+			if !blank {
+				lines++
+			}
+			blank = true
+		} else if c != ' ' && c != '\t' && c != '\r' {
+			blank = false
+		}
+		if err != nil {
+			return lines
 		}
 	}
 }

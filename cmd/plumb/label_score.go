@@ -61,7 +61,7 @@ func (a *app) scoreStore(ctx context.Context, store *labeling.Store, ref string)
 		return 0, 0, err
 	}
 	tape := tensor.NewInferenceTape(a.pool())
-	a.progress.Start("score "+ref, "items", items, 0)
+	a.progress.Start("score "+ref, "items", 0, items)
 	defer a.progress.Done()
 	left := 0
 	for from := 1; from <= items; from += scoreBatch {

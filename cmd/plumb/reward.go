@@ -347,12 +347,8 @@ func (p *pipeline) normalise(ctx context.Context, c reward.Config, base *loaded,
 	n := c.Normalise
 	opt := rollout.Default()
 	opt.Temperature, opt.MaxNew, opt.Seed, opt.StopIDs = float32(n.Temperature), n.MaxNew, rng.Derive(p.recipe.Seed, streamNormalise), enc.StopIDs()
-	p.progress.Start("answers to normalise on", "tokens", 0, 0)
-	tokens := 0
-	opt.Token = func(int, int32, float32) {
-		tokens++
-		p.progress.Set(tokens, "")
-	}
+	p.progress.Start("answers to normalise on", "answers", 0, len(reqs))
+	opt.Ended = func(done int) { p.progress.Set(done, "") }
 	done, err := rollout.Generate(ctx, base.Model, policy, reqs, opt)
 	if err != nil {
 		return reward.Scale{}, err

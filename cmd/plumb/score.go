@@ -38,7 +38,7 @@ With {"ids"} the model needs no tokenizer.`,
 				return err
 			}
 			tape := tensor.NewInferenceTape(a.pool())
-			a.progress.Start("score", "records", 0, 0)
+			a.progress.Start("score", "records", 0, a.recordsAhead())
 			defer a.progress.Done()
 			done := 0
 			return a.readRecords(ctx, 64, func(batch []*record) ([]*record, error) {

@@ -50,6 +50,20 @@ func ReadVector(path string, x []float32) error {
 	})
 }
 
+// SameVector reads back what WriteVector stored; an error where it is not x, bit for bit.
+func SameVector(path string, x []float32) error {
+	y := make([]float32, len(x))
+	if err := ReadVector(path, y); err != nil {
+		return err
+	}
+	for i, v := range x {
+		if math.Float32bits(y[i]) != math.Float32bits(v) {
+			return fmt.Errorf("%s: value %d reads back as %g, %g was written", path, i, y[i], v)
+		}
+	}
+	return nil
+}
+
 // readFile opens a file of exactly size bytes for read.
 func readFile(path string, size int, read func(io.Reader) error) error {
 	f, err := os.Open(path)

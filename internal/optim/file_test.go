@@ -1,9 +1,11 @@
 package optim
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"plumb/internal/kernels"
@@ -39,5 +41,37 @@ func TestSaveAndLoadContinueBitForBit(t *testing.T) {
 	}
 	if err := again.Load(dir, "policy", restored); err == nil {
 		t.Error("a cut file was read")
+	}
+}
+
+// TestSameVector: what was written is found again, down to the sign of a zero; one flipped bit or a lost value is an error.
+func TestSameVector(t *testing.T) {
+	x := []float32{1.5, float32(math.Copysign(0, -1)), -3e-40, 7}
+	path := filepath.Join(t.TempDir(), "x")
+	if err := WriteVector(path, x); err != nil {
+		t.Fatal(err)
+	}
+	if err := SameVector(path, x); err != nil {
+		t.Error(err)
+	}
+	if err := SameVector(path, []float32{1.5, 0, -3e-40, 7}); err == nil {
+		t.Error("0 passes for -0")
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[8] ^= 1
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := SameVector(path, x); err == nil || !strings.Contains(err.Error(), "value 2") {
+		t.Errorf("a flipped bit: %v", err)
+	}
+	if err := os.WriteFile(path, raw[:12], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := SameVector(path, x); err == nil {
+		t.Error("three values pass for four")
 	}
 }

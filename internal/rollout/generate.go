@@ -59,6 +59,7 @@ type generator struct {
 	prompts []*prompt    // of each request
 	root    *model.Cache // the beginning that all prompts share, or nil
 	next    int          // the first request not admitted
+	ended   int          // requests that have their completion
 	running []*sequence
 	fresh   []*prompt      // prompts that this step computes
 	idle    []*model.Cache // of sequences that ended
@@ -235,8 +236,9 @@ func (g *generator) draw() error {
 
 // retire takes out the sequences that ended and keeps their caches for others.
 func (g *generator) retire() {
+	before := g.ended
 	g.running = slices.DeleteFunc(g.running, func(s *sequence) bool {
-		s.Stop, s.StopString = g.ended(s)
+		s.Stop, s.StopString = g.stop(s)
 		if s.prompt.shared && s.prompt.left == 0 && s.prompt.cache != nil && len(s.IDs) == 1 {
 			g.idle = append(g.idle, s.prompt.cache) // the last of its requests has its copy
 			s.prompt.cache, s.prompt.logits = nil, nil
@@ -246,6 +248,10 @@ func (g *generator) retire() {
 		}
 		g.done[s.request] = s.Completion
 		g.idle = append(g.idle, s.cache)
+		g.ended++
 		return true
 	})
+	if g.o.Ended != nil && g.ended > before {
+		g.o.Ended(g.ended)
+	}
 }

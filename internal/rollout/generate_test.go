@@ -314,7 +314,8 @@ func TestDamagedWeights(t *testing.T) {
 	}
 }
 
-// TestToken: every token is told once, in its sequence's order, as it is in the result.
+// TestToken: every token is told once, in its sequence's order, as it is in the result; the number of completions that are whole rises
+// to all.
 func TestToken(t *testing.T) {
 	m, a := small(t, 2)
 	reqs := prompts(m.Vocab, 5)
@@ -322,6 +323,18 @@ func TestToken(t *testing.T) {
 	o := Options{Temperature: 1, MaxNew: 9, MaxBatch: 3, Token: func(r int, id int32, logp float32) {
 		ids[r], logps[r] = append(ids[r], id), append(logps[r], logp)
 	}}
+	last := 0
+	o.Ended = func(done int) {
+		if done <= last {
+			t.Errorf("%d completions are whole after %d", done, last)
+		}
+		last = done
+	}
+	defer func() {
+		if last != len(reqs) {
+			t.Errorf("%d completions were told of, want %d", last, len(reqs))
+		}
+	}()
 	for i, c := range generate(t, m, a, reqs, o) {
 		if !slices.Equal(c.IDs, ids[i]) || !slices.Equal(c.LogProbs, logps[i]) {
 			t.Errorf("request %d: told %v, returned %v", i, ids[i], c.IDs)

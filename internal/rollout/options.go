@@ -37,6 +37,9 @@ type Options struct {
 	// Token, if not nil, is told each token as it is drawn, from the goroutine that called Generate: to stream text or
 	// show progress.
 	Token func(request int, id int32, logp float32)
+
+	// Ended, if not nil, is told how many of the requests have their completion each time that number rises.
+	Ended func(done int)
 }
 
 // Decoder turns the ids of a completion into text; *tokenizer.Tokenizer is one.

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ended says why a sequence is complete after its newest token, or "" if it is not.
-func (g *generator) ended(s *sequence) (reason, stopString string) {
+// stop says why a sequence is complete after its newest token, or "" if it is not.
+func (g *generator) stop(s *sequence) (reason, stopString string) {
 	n, id := len(s.IDs), s.last[0]
 	if !g.o.IgnoreStop {
 		if slices.Contains(g.o.StopIDs, id) {

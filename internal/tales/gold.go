@@ -14,7 +14,7 @@ type Request struct {
 }
 
 // Gold weights. A perfect story scores goldAsked+goldEnding+goldConsistency. How it ends weighs most: a reward model of the
-// base's size learns from some thousand noisy labels to tell a mended ending (it is right about 96 of 100), but neither what
+// base's size learns from some thousand noisy labels to tell a mended ending (it is right about 99 of 100), but neither what
 // was asked for nor contradictions, not even from labels without noise.
 const (
 	goldAsked       = 0.25 // what was asked for happens

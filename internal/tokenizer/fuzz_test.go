@@ -102,3 +102,46 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 	})
 }
+
+// FuzzFromGGUF: no metadata makes FromGGUF or what it returns panic, and errors say where they come from.
+func FuzzFromGGUF(f *testing.F) {
+	f.Add("a\nb\nab\n<s>", "a b", []byte{1, 1, 1, 3}, "gpt2", "gpt-2", uint32(3), "ab<s>a")
+	f.Add("<unk>\n<s>\n</s>\n▁a\n<0x41>", "", []byte{2, 3, 3, 1, 6}, "llama", "default", uint32(1), " aA")
+	f.Add("a\na", "a", []byte{9}, "gpt2", "none", uint32(99), "a")
+	f.Fuzz(func(t *testing.T, tokens, merges string, types []byte, model, pre string, bos uint32, text string) {
+		list := strings.Split(tokens, "\n")
+		meta := map[string]any{
+			"tokenizer.ggml.model": model, "tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": list,
+			"tokenizer.ggml.bos_token_id": bos, "tokenizer.ggml.add_bos_token": bos%2 == 0,
+		}
+		if merges != "" {
+			meta["tokenizer.ggml.merges"] = strings.Split(merges, "\n")
+		}
+		kinds, scores := make([]int32, len(types)), make([]float32, len(list))
+		for i, c := range types {
+			kinds[i] = int32(c)
+		}
+		meta["tokenizer.ggml.token_type"] = kinds
+		for i := range scores {
+			scores[i] = -float32(i)
+		}
+		meta["tokenizer.ggml.scores"] = scores
+		tok, err := FromGGUF(meta)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "GGUF tokenizer: ") {
+				t.Errorf("error %q does not say where it comes from", err)
+			}
+			return
+		}
+		if len(text) > 1<<10 {
+			text = text[:1<<10]
+		}
+		e := tok.Encode(text, EncodeOptions{Special: true, AddSpecial: true})
+		for _, id := range e.IDs {
+			if _, ok := tok.Token(id); !ok || int(id) >= tok.Size() {
+				t.Fatalf("id %d is no token", id)
+			}
+		}
+		tok.Decode(e.IDs, true)
+	})
+}

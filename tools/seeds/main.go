@@ -63,7 +63,7 @@ func main() {
 	text, ok, err := run(flag.Args(), *n, *keep)
 	if err == nil && *out != "" {
 		if err = os.MkdirAll(filepath.Dir(*out), 0o755); err == nil {
-			err = os.WriteFile(*out, []byte(text), 0o644)
+			err = os.WriteFile(*out, []byte(text+after(*out)), 0o644)
 		}
 	}
 	if err != nil {
@@ -74,6 +74,19 @@ func main() {
 	if !ok {
 		os.Exit(1)
 	}
+}
+
+// lastLine ends what is written here.
+const lastLine = "KL in nats an answer, between the policy and the SFT policy. An accuracy with * lies further below the ceiling than it should.\n"
+
+// after returns what people wrote below the table of an earlier run.
+func after(path string) string {
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(string(old), lastLine)
+	return rest
 }
 
 func run(args []string, n int, keep bool) (text string, ok bool, err error) {
@@ -158,7 +171,7 @@ func table(all []summary, recipe, where string) (text string, ok bool) {
 			i+1, s.Reward.Accuracy, far(s), s.Reward.Ceiling, s.Proxy.Before, s.Proxy.After, s.Gold.Before, s.Gold.BeforeStd, s.Gold.After,
 			s.rise(), s.Gold.P, s.KL, s.WinRate, s.Seconds, mark(s.improves()))
 	}
-	b.WriteString("\nKL in nats an answer, between the policy and the SFT policy. An accuracy with * lies further below the ceiling than it should.\n")
+	b.WriteString("\n" + lastLine)
 	return b.String(), ok
 }
 
