@@ -54,7 +54,7 @@ func choose(want string) (*table, error) {
 	}
 	best := tables[len(tables)-1]
 	if want != "" {
-		return best, fmt.Errorf("PLUMB_KERNELS=%s: not available here (have %s); using %s", want, strings.Join(Available(), ", "), best.name)
+		return best, fmt.Errorf("PLUMB_KERNELS=%s: not available here, there are %s", want, strings.Join(Available(), ", "))
 	}
 	return best, nil
 }
