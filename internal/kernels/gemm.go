@@ -138,22 +138,24 @@ func (p *Pool) gemm(m int, g gemmArgs) {
 	*j = gemmJob{}
 }
 
-// gemmTiles chooses a tile size: any choice gives the same bits. Row tiles are a multiple of every micro-kernel's
-// height (6 and 14); tiles get narrower until each thread has about four.
+// gemmTiles chooses a tile size: any choice gives the same bits. Tiles are of about equal size, in height and in width, at least four
+// a thread, and where there are few as many for each: two threads that share nine tiles wait a tenth of the time.
 func gemmTiles(m, np int, kind bKind, threads int) (rows, cols int) {
-	rows = 168
+	tallest, widest := 168, 32
 	if kind == transposedB {
-		rows = 336 // what is transposed on the fly is used for twice as many rows
+		tallest = 336 // what is transposed on the fly is used for twice as many rows
 	}
-	rowTiles := (m + rows - 1) / rows
-	cols = 32
 	if m <= 16 {
-		cols = 16
+		widest = 16
 	}
-	for cols > 4 && rowTiles*((np+cols-1)/cols) < 4*threads {
-		cols -= 4
+	rowTiles := (m + tallest - 1) / tallest
+	for n := (np + widest - 1) / widest; ; n++ {
+		cols = ((np+n-1)/n + 3) &^ 3
+		tiles := rowTiles * ((np + cols - 1) / cols)
+		if cols <= 4 || tiles >= 4*threads && (tiles%threads == 0 || tiles >= 16*threads) {
+			return (m + rowTiles - 1) / rowTiles, cols
+		}
 	}
-	return rows, cols
 }
 
 func (j *gemmJob) item(w *worker, i int) {
