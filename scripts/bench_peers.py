@@ -171,6 +171,8 @@ def kept(path, machine):
             return [r for r in json.load(f) if r["machine"] == machine]
     except FileNotFoundError:
         return []
+    except (ValueError, KeyError, TypeError) as e:
+        sys.exit(f"{path}: {e!r}: no bench-peers.json; move it away")
 
 
 def table(rows):
@@ -197,7 +199,7 @@ def main():
         print("no peer can be run:", e)
         sys.exit(3)
     m = s.machine(a.plumb)
-    machine = {"cpu": m["cpu"], "cores": os.cpu_count(), "kernels": m["kernels"]}
+    machine = {"cpu": m["processor"], "cores": os.cpu_count(), "kernels": m["kernels"]}
     out = kept(a.out, machine)
     version = s.run(a.plumb, "--version").stdout.strip().removeprefix("plumb ")
     wanted = [w for w in a.works.split(",") if w]
@@ -207,6 +209,7 @@ def main():
     for name, peer, things, quantities, theirs, mine in every:
         if wanted and name not in wanted:
             continue
+        out = [r for r in out if r["work"] != name]  # of a work that now fails nothing older stays
         try:
             need(things)
             if name != "sgemm" and not os.path.isdir(ours.model):
@@ -226,7 +229,6 @@ def main():
         except (RuntimeError, KeyError, IndexError, ValueError) as e:
             failed.append(f"{name}: {e!r}" if not isinstance(e, RuntimeError) else f"{name}: {e}")
             continue
-        out = [r for r in out if r["work"] != name]
         for k, q in enumerate(quantities):
             ratios = [(b[k] / t[k]) ** q.better for t, b in pairs]
             out.append({

@@ -90,8 +90,9 @@ def geomean(xs):
 
 
 def machine(plumb):
-    """what plumb says of the machine: cpu, kernels, ceilings; the processor's family and model beside its name, which may be no more than its maker's"""
+    """what plumb says of the machine: cpu, kernels, ceilings; processor: its family and model beside its name, which may be no more than its maker's"""
     m = json.loads(run(plumb, "plan", "--json").stdout)
+    m["processor"] = m["cpu"]
     try:
         with open("/proc/cpuinfo") as f:
             said = dict(line.split(":", 1) for line in f.read().split("\n\n")[0].splitlines() if ":" in line)
@@ -99,7 +100,7 @@ def machine(plumb):
         return m
     said = {k.strip(): v.strip() for k, v in said.items()}
     if "cpu family" in said and "model" in said:
-        m["cpu"] += f" (family {said['cpu family']}, model {said['model']})"
+        m["processor"] += f" (family {said['cpu family']}, model {said['model']})"
     return m
 
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 
@@ -71,7 +72,7 @@ func plumb(ctx context.Context, args []string, in io.Reader, out, errOut io.Writ
 // newPool makes the pool that everything computes on.
 func (a *app) newPool() *kernels.Pool {
 	if len(kernels.Available()) == 1 {
-		a.note("built without C: everything works, slower")
+		a.note("no fast kernels in this build or for this processor: everything works, slower")
 	}
 	p := kernels.NewPool(a.threads)
 	if a.profiler != nil {
@@ -85,6 +86,16 @@ func describe(err error) string {
 	return strings.ReplaceAll(err.Error(), "\n", "\n  ")
 }
 
+// mayCompute tells a verb from help and completion, and from doctor, which lists wrong kernels among its findings.
+func mayCompute(cmd *cobra.Command) bool {
+	for c := cmd; c.HasParent(); c = c.Parent() {
+		if slices.Contains([]string{"doctor", "help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, c.Name()) {
+			return false
+		}
+	}
+	return cmd.HasParent()
+}
+
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "plumb",
@@ -95,7 +106,7 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := kernels.Err(); err != nil && cmd.Name() != "doctor" { // which lists it among its findings
+			if err := kernels.Err(); err != nil && mayCompute(cmd) {
 				return err
 			}
 			return a.start()

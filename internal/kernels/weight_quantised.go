@@ -18,7 +18,8 @@ type fewBits struct {
 func (q *fewBits) per() int { return 32 / q.Bits }
 
 // PackQuantised packs a quantised matrix [out,in] and keeps it in its bits: products have the bits of those over the
-// dequantised float32 matrix. q's tables and scales are shared, its codes are copied.
+// dequantised float32 matrix. q's tables are shared, its codes copied, its
+// scales shared where they keep their order.
 func PackQuantised(q *Quantised, out, in int) *Weight {
 	checkDims(out, in)
 	if !q.fits(out * in) {
