@@ -189,7 +189,8 @@ func (p *parts) read() (*FewBits, error) {
 	return f, errors.Join(errs...)
 }
 
-// float32s dequantises: Table[code]·scale, with minima Table[code]·scale + minimum, whose product is exact; scale = NestedTable[code]·Nested + Offset with double quantisation, every step
+// float32s dequantises: Table[code]·scale, with minima Table[code]·scale + minimum, whose product is exact;
+// scale = NestedTable[code]·Nested + Offset with double quantisation, every step
 // rounded to float32.
 func (f *FewBits) float32s(v []float32) {
 	for i := range v {
