@@ -13,12 +13,36 @@ type AttnShape struct {
 // AttnSeq is one sequence of a packed batch. Its queries are rows QRow .. QRow+QLen-1 of q and have positions
 // Past .. Past+QLen-1; K and V [Past+QLen, KV·D] hold its keys and values from position 0 on: a slice of the packed
 // tensors when Past is 0, else a cache, or a copy of what comes before and its own rows. DK and DV, like K and V, are where
-// AttentionBackward writes their gradients; the forward pass does not look at them.
+// AttentionBackward writes their gradients; the forward pass does not look at them. Tiled says that K lies as PutKeys writes it,
+// for the forward pass alone: one new query would spend most of its time turning keys round.
 type AttnSeq struct {
 	QRow, QLen int
 	K, V       []float32
 	DK, DV     []float32
 	Past       int
+	Tiled      bool
+}
+
+// TiledKeys is the number of float32 that n keys take as PutKeys writes them: whole tiles, each [KV, D, KeyTile].
+func TiledKeys(n, kv, d int) int { return (n + KeyTile - 1) / KeyTile * KeyTile * kv * d }
+
+// PutKeys writes the rows of k [n, KV·D] as keys at, at+1, ... of tiles.
+func PutKeys(tiles, k []float32, at, n, kv, d int) {
+	for i := range n {
+		row := k[i*kv*d:][:kv*d]
+		tile := tiles[(at+i)/KeyTile*KeyTile*kv*d:][:KeyTile*kv*d]
+		for c, x := range row {
+			tile[c*KeyTile+(at+i)%KeyTile] = x
+		}
+	}
+}
+
+// key returns key k of head kv: element d is at d·stride.
+func (s *AttnSeq) key(k, kv int, shape *AttnShape) (x []float32, stride int) {
+	if s.Tiled {
+		return s.K[k/KeyTile*KeyTile*shape.KV*shape.D+kv*shape.D*KeyTile+k%KeyTile:], KeyTile
+	}
+	return s.K[(k*shape.KV+kv)*shape.D:], 1
 }
 
 // Attention computes causal scaled-dot-product attention with grouped queries (Vaswani et al. 2017, eq. 1; tiles and
@@ -64,6 +88,9 @@ func (p *Pool) AttentionBackward(dq, dOut, q, out, lse []float32, seqs []AttnSeq
 	rows, work := 0, 0
 	for i := range seqs {
 		x := &seqs[i]
+		if x.Tiled {
+			panic("kernels: AttentionBackward: keys in tiles")
+		}
 		rows = max(rows, x.QRow+x.QLen)
 		work += x.QLen * (x.Past + x.QLen) * s.H * s.D
 		if narrow := (x.Past + x.QLen) * s.KV * s.D; len(x.DK) < narrow || len(x.DV) < narrow {
@@ -148,8 +175,12 @@ func checkAttn(s AttnShape, seqs []AttnSeq, q []float32) {
 	}
 	for i := range seqs {
 		t := seqs[i].Past + seqs[i].QLen
+		keys := t * s.KV * s.D
+		if seqs[i].Tiled {
+			keys = TiledKeys(t, s.KV, s.D)
+		}
 		if seqs[i].QRow < 0 || seqs[i].QLen < 0 || seqs[i].Past < 0 || len(q) < (seqs[i].QRow+seqs[i].QLen)*s.H*s.D ||
-			len(seqs[i].K) < t*s.KV*s.D || len(seqs[i].V) < t*s.KV*s.D {
+			len(seqs[i].K) < keys || len(seqs[i].V) < t*s.KV*s.D {
 			panic("kernels: Attention: q, K or V too short")
 		}
 	}

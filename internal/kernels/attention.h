@@ -1,7 +1,7 @@
 // Flash attention of one block: the query heads of one key head, some rows of one sequence. The formulas, chains and
 // orders are in attention_generic.go; D is padded to DP, a multiple of 16, inside scratch.
 //
-// Per tile of 64 keys: K transposed to [D][64] and V [64][DP] lie in L1; rows go by sixes through
+// Per tile of 64 keys: K as [D][64], transposed here or long before (tiled: PutKeys in attention.go), and V [64][DP] lie in L1; rows go by sixes through
 // scores (6 × 64), softmax, and the product with V. Keys that a row does not see are left out of its chains, not
 // multiplied by zero: so what lies in a cache beyond a row cannot reach it.
 
@@ -83,7 +83,7 @@ INLINE float NAME(softmax_row)(float *s, long j0, long j1, float scale, float *m
 }
 
 void NAME(attention)(float *out, float *lse, const float *q, const float *K, const float *V, long H, long KV, long D,
-		     float scale, long window, long past, long kv, long r0, long r1, float *scratch) {
+		     float scale, long window, long past, int tiled, long kv, long r0, long r1, float *scratch) {
 	const NAME(attn) s = {D, (D + 15) / 16 * 16, H / KV, H * D, KV * D, window, past, scale};
 	const long n = (r1 - r0) * s.group, np = s.DP / 16; // rows: row i is position r0 + i/group, head kv·group + i%group
 	float *kt = scratch, *vt = kt + s.DP * KT, *p = vt + KT * s.DP, *o = p + MM_ROWS * KT, *max = o + n * s.DP, *sum = max + n;
@@ -93,14 +93,18 @@ void NAME(attention)(float *out, float *lse, const float *q, const float *K, con
 	hi = past + r1;
 	for (long i = 0; i < n * s.DP; i += 16) v_store(o + i, v_zero());
 	for (long i = 0; i < n; i++) max[i] = -__builtin_inff(), sum[i] = 0;
-	q += kv * s.group * D, out += kv * s.group * D, K += kv * D, V += kv * D;
+	q += kv * s.group * D, out += kv * s.group * D, K += kv * (tiled ? D * KT : D), V += kv * D;
 	for (long r = r0; r < r1; r++)
 		for (long d = 0; d < s.group * D; d++) rows[(r - r0) * s.group * D + d] = q[r * s.ldq + d];
 	for (long t0 = first / KT * KT; t0 < hi; t0 += KT) {
 		const long keys = hi - t0 < KT ? hi - t0 : KT;
 		const float *v = V + t0 * s.ldk;
 		long ldv = s.ldk;
-		NAME(transpose_tile)(kt, K + t0 * s.ldk, s.ldk, keys, D);
+		const float *k = kt;
+		if (tiled)
+			k = K + t0 * s.ldk; // tile t0/64, of KV·D·64 floats
+		else
+			NAME(transpose_tile)(kt, K + t0 * s.ldk, s.ldk, keys, D);
 		if (D != s.DP) {
 			NAME(pad_tile)(vt, v, s.ldk, keys, D, s.DP);
 			v = vt, ldv = s.DP;
@@ -118,7 +122,7 @@ void NAME(attention)(float *out, float *lse, const float *q, const float *K, con
 				if (b[e] < common1) common1 = b[e];
 			}
 			if (any == 0) continue;
-			NAME(mm)(p, KT, rows + i * D, D, 1, kt, KT, m, (any + 15) / 16, D, 0);
+			NAME(mm)(p, KT, rows + i * D, D, 1, k, KT, m, (any + 15) / 16, D, 0);
 			for (long e = 0; e < m; e++) {
 				if (a[e] == b[e]) continue;
 				const v16 c = v_set1(NAME(softmax_row)(p + e * KT, a[e], b[e], scale, &max[i + e], &sum[i + e]));

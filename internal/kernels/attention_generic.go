@@ -33,7 +33,8 @@ func attentionGeneric(j *attnJob, w *worker, b attnBlock) {
 				j0, j1 := max(lo, t0), min(hi, t0+KeyTile)
 				top := m
 				for k := j0; k < j1; k++ {
-					p[k-t0] = dotChain(q, seq.K[k*ldk+b.kv*D:]) * j.Scale
+					key, stride := seq.key(k, b.kv, &j.AttnShape)
+					p[k-t0] = dotChain(q, key, stride) * j.Scale
 					top = max(top, p[k-t0])
 				}
 				c := exp32(m - top)
@@ -66,11 +67,11 @@ func attentionGeneric(j *attnJob, w *worker, b attnBlock) {
 	}
 }
 
-// dotChain returns Σ_d a_d b_d as one fma chain.
-func dotChain(a, b []float32) float32 {
+// dotChain returns Σ_d a_d b_d as one fma chain, b_d at d·stride.
+func dotChain(a, b []float32, stride int) float32 {
 	acc := float32(0)
 	for d, v := range a {
-		acc = fma32(v, b[d], acc)
+		acc = fma32(v, b[d*stride], acc)
 	}
 	return acc
 }
@@ -105,8 +106,8 @@ func attentionBackwardGeneric(j *attnJob, w *worker, b attnBlock) {
 			}
 			for k := lo; k < hi; k++ {
 				key, val := seq.K[k*ldk+b.kv*D:][:D], seq.V[k*ldk+b.kv*D:][:D]
-				p := exp32(fma32(dotChain(q, key), j.Scale, -lse))
-				ds := p * (dotChain(dOut, val) - delta) * j.Scale
+				p := exp32(fma32(dotChain(q, key, 1), j.Scale, -lse))
+				ds := p * (dotChain(dOut, val, 1) - delta) * j.Scale
 				if wantKV {
 					g := k*ldk + b.kv*D
 					dk, dv := seq.DK[g:][:D], seq.DV[g:][:D]

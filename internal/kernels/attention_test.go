@@ -224,19 +224,30 @@ func TestAttentionTokenByToken(t *testing.T) {
 			row := 0
 			for _, n := range c.lens {
 				wide, narrow := c.H*c.D, c.KV*c.D
-				for _, step := range []int{1, 7, 64} {
+				for _, how := range []struct {
+					step  int
+					tiled bool
+				}{{1, false}, {7, false}, {64, false}, {1, true}, {7, true}, {100, true}} {
+					step := how.step
 					k, _ := guarded(t, n*narrow, 3)
+					if how.tiled {
+						k, _ = guarded(t, TiledKeys(n, c.KV, c.D), 3)
+					}
 					v, _ := guarded(t, n*narrow, 5)
 					for past := 0; past < n; past += step {
 						m := min(step, n-past)
-						copy(k[past*narrow:(past+m)*narrow], c.k[(row+past)*narrow:])
+						if fresh := c.k[(row+past)*narrow:]; how.tiled {
+							PutKeys(k, fresh, past, m, c.KV, c.D)
+						} else {
+							copy(k[past*narrow:(past+m)*narrow], fresh)
+						}
 						copy(v[past*narrow:(past+m)*narrow], c.v[(row+past)*narrow:])
 						o, check := guarded(t, m*wide, 1)
 						l, checkL := guarded(t, m*c.H, 2)
-						p.Attention(o, l, c.q[(row+past)*wide:], []AttnSeq{{QLen: m, K: k, V: v, Past: past}}, c.AttnShape)
+						p.Attention(o, l, c.q[(row+past)*wide:], []AttnSeq{{QLen: m, K: k, V: v, Past: past, Tiled: how.tiled}}, c.AttnShape)
 						check("out")
 						checkL("lse")
-						what := fmt.Sprintf("case %d, %d new after %d: ", i, m, past)
+						what := fmt.Sprintf("case %d, %d new after %d, in tiles %v: ", i, m, past, how.tiled)
 						sameBits(t, what+"out", o, out[(row+past)*wide:(row+past+m)*wide])
 						sameBits(t, what+"lse", l, lse[(row+past)*c.H:(row+past+m)*c.H])
 					}

@@ -6,8 +6,9 @@
 // or in few bits in q.
 // No alignment is assumed; c overlaps nothing. scratch holds gemm_scratch() floats.
 //
-// For blocks of KC inputs: the rows of A are copied to blocks of MR rows [k][MR]; each group of NP panels of B is used
-// where it lies or copied to [k][16] in L1; then the micro-kernel runs down the row blocks, continuing c through memory.
+// For blocks of KC inputs: the rows of A are used where they lie or copied to blocks of MR rows [k][MR]; each group of NP panels
+// of B is used where it lies or copied to [k][16] in L1; then the micro-kernel runs down the row blocks, continuing c through
+// memory.
 
 #include "quantised.h"
 
@@ -52,16 +53,29 @@ typedef struct {
 	long step;
 } NAME(operand);
 
+// A lies in rows (rs, 1) or in columns (1, cs), as what is copied does. Wide kernels take rows with one panel of float32 only.
+#if MAX_MR > 6
+#define MICRO_ROWS(mr, np) if (np == 1) NAME(micro)(mr, 1, 0, c, ldc, a, rs, 1, b->f, 0, 16, 0, b->ahead, b->step, k, load);
+#else
+#define MICRO_ROWS(mr, np) \
+	if (b->h) \
+		NAME(micro)(mr, np, 1, c, ldc, a, rs, 1, 0, b->h, 16, b->ps, b->ahead, b->step, k, load); \
+	else \
+		NAME(micro)(mr, np, 0, c, ldc, a, rs, 1, b->f, 0, 16, b->ps, b->ahead, b->step, k, load);
+#endif
 #define MICRO(mr, np) \
 	case mr: \
-		if (b->h) \
-			NAME(micro)(mr, np, 1, c, ldc, a, 1, mr, 0, b->h, 16, b->ps, b->ahead, b->step, k, load); \
-		else \
-			NAME(micro)(mr, np, 0, c, ldc, a, 1, mr, b->f, 0, 16, b->ps, b->ahead, b->step, k, load); \
+		if (rs != 1) { \
+			MICRO_ROWS(mr, np) \
+		} else if (b->h) { \
+			NAME(micro)(mr, np, 1, c, ldc, a, 1, cs, 0, b->h, 16, b->ps, b->ahead, b->step, k, load); \
+		} else { \
+			NAME(micro)(mr, np, 0, c, ldc, a, 1, cs, b->f, 0, 16, b->ps, b->ahead, b->step, k, load); \
+		} \
 		break;
 
-// packed_1 .. packed_8 run the micro-kernel on mr packed rows of A and 1 .. 8 panels.
-static void NAME(packed_1)(int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
+// tile_1, tile_2 and tile_4 run the micro-kernel on mr rows of A and so many panels.
+static void NAME(tile_1)(int mr, float *c, long ldc, const float *a, long rs, long cs, const NAME(operand) *b, long k, int load) {
 	switch (mr) {
 		MICRO(1, 1) MICRO(2, 1) MICRO(3, 1) MICRO(4, 1) MICRO(5, 1) MICRO(6, 1)
 #if MAX_MR > 6
@@ -69,7 +83,7 @@ static void NAME(packed_1)(int mr, float *c, long ldc, const float *a, const NAM
 #endif
 	}
 }
-static void NAME(packed_2)(int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
+static void NAME(tile_2)(int mr, float *c, long ldc, const float *a, long rs, long cs, const NAME(operand) *b, long k, int load) {
 	switch (mr) {
 		MICRO(1, 2) MICRO(2, 2) MICRO(3, 2)
 #if MAX_MR > 6
@@ -78,7 +92,7 @@ static void NAME(packed_2)(int mr, float *c, long ldc, const float *a, const NAM
 #endif
 	}
 }
-static void NAME(packed_4)(int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
+static void NAME(tile_4)(int mr, float *c, long ldc, const float *a, long rs, long cs, const NAME(operand) *b, long k, int load) {
 	switch (mr) {
 		MICRO(1, 4)
 #if MAX_MR > 6
@@ -100,26 +114,13 @@ INLINE int NAME(group_few)(int mr) {
 	return 4;
 }
 
-INLINE void NAME(packed)(int np, int mr, float *c, long ldc, const float *a, const NAME(operand) *b, long k, int load) {
+INLINE void NAME(tile)(int np, int mr, float *c, long ldc, const float *a, long rs, long cs, const NAME(operand) *b, long k, int load) {
 	if (np == 4)
-		NAME(packed_4)(mr, c, ldc, a, b, k, load);
+		NAME(tile_4)(mr, c, ldc, a, rs, cs, b, k, load);
 	else if (np == 2)
-		NAME(packed_2)(mr, c, ldc, a, b, k, load);
+		NAME(tile_2)(mr, c, ldc, a, rs, cs, b, k, load);
 	else
-		NAME(packed_1)(mr, c, ldc, a, b, k, load);
-}
-
-#define LOOSE(mr) \
-	case mr: NAME(micro)(mr, 1, 0, c, ldc, a, rs, 1, b, 0, 16, 0, (const char *)b, 0, k, load); break;
-
-// loose is packed_1 with A where it lies: for products too narrow to repay copying A.
-static void NAME(loose)(int mr, float *c, long ldc, const float *a, long rs, const float *b, long k, int load) {
-	switch (mr) {
-		LOOSE(1) LOOSE(2) LOOSE(3) LOOSE(4) LOOSE(5) LOOSE(6)
-#if MAX_MR > 6
-		LOOSE(7) LOOSE(8) LOOSE(9) LOOSE(10) LOOSE(11) LOOSE(12) LOOSE(13) LOOSE(14)
-#endif
-	}
+		NAME(tile_1)(mr, c, ldc, a, rs, cs, b, k, load);
 }
 
 // pack_a copies A(i0..i0+rows, k0..k0+k) to dst in blocks of mr rows (the last one shorter), each [k][rows of block].
@@ -180,8 +181,10 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 	const int mr0 = (int)((rows + blocks - 1) / blocks); // blocks of equal height: 8+8 rather than 14+2
 	const int few = blocks <= 3;                         // then bfloat16 is widened in registers, not copied
 	const int decoded = q.codes && kind == 0 && rows <= FEW_ROWS && NAME(whole)(&q); // and codes are
-	const int loose = rs != 1 && p1 - p0 <= 2 && !(bh && few) && !decoded;
-	const int group0 = loose ? 1 : decoded ? NAME(group_few)(mr0) : NAME(group)(mr0);
+	// With registers for six rows A is read where it lies: copying cost a third of a narrow product and won nothing. Rows that
+	// are a multiple of 4 KiB apart would share a few sets of the cache; those are copied.
+	const int loose = !decoded && (MAX_MR == 6 ? rs % 1024 != 0 && (rs != 1 || cs % 1024 != 0) : rs != 1 && p1 - p0 <= 2 && !(bh && few));
+	const int group0 = decoded ? NAME(group_few)(mr0) : MAX_MR > 6 && loose ? 1 : NAME(group)(mr0);
 	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + group0 * kc * 16;
 	for (long k0 = 0; k0 < kAll; k0 += kc) {
 		const long k = kAll - k0 < kc ? kAll - k0 : kc;
@@ -200,7 +203,7 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 			}
 			// The row blocks ask for the next panels between them, a share each, so that memory works while they compute;
 			// not for more than stays in the second-level cache.
-			const char *next = b.h ? (const char *)(b.h + np * b.ps) : b.f != pb && kind == 0 ? (const char *)(b.f + np * b.ps) : 0;
+			const char *next = b.h ? (const char *)(b.h + np * b.ps) : !decoded && b.f != pb && kind == 0 ? (const char *)(b.f + np * b.ps) : 0;
 			const long ahead = np * k * (b.h ? 32 : 64);
 			if (ahead > 1 << 17) next = 0;
 			const long share = next ? ahead / blocks : 0;
@@ -220,9 +223,9 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 				if (decoded)
 					NAME(few)(np, mr, to, ldt, pa + i * k, &q, p, k0, k, load);
 				else if (loose)
-					NAME(loose)(mr, to, ldt, a + (i0 + i) * rs + k0, rs, b.f, k, load);
+					NAME(tile)(np, mr, to, ldt, a + (i0 + i) * rs + k0 * cs, rs, cs, &b, k, load);
 				else
-					NAME(packed)(np, mr, to, ldt, pa + i * k, &b, k, load);
+					NAME(tile)(np, mr, to, ldt, pa + i * k, 1, mr, &b, k, load);
 				if (part)
 					for (int r = 0; r < mr; r++) v_storen(ci + r * ldc, v_load(tile + r * 16), part);
 			}

@@ -37,7 +37,7 @@ func cBool(b bool) C.int {
 }
 
 func (n native) gemm(g *gemmArgs, w *worker, i0, i1, p0, p1 int) {
-	kc := kBlock(i1-i0, g.k, g.bq != nil)
+	kc := kBlock(i1-i0, g.k, g.bq != nil || g.kind == rowsB)
 	// The copy of A, of at most four panels of B, and one tile of C.
 	scratch := w.floats((i1-i0)*kc + 16 + 4*panelWidth*kc + 14*panelWidth)
 	C.gemm(C.int(n), ptr(g.c), C.long(g.ldc), ptr(g.a), C.long(g.rowStride), C.long(g.colStride),
@@ -60,10 +60,10 @@ func few(g *gemmArgs) (q C.quantised) {
 }
 
 // kBlock returns the number of k that gemm takes at a time for a tile of so many rows: all if there are few
-// rows and nothing has to be decoded, else at most 384, a multiple of 16, so that a panel of B stays in the L1 cache.
-func kBlock(rows, k int, decoded bool) int {
+// rows and B is not copied, else at most 384, a multiple of 16, so that a panel of B stays in the L1 cache.
+func kBlock(rows, k int, copied bool) int {
 	n := 1
-	if rows > 16 || decoded {
+	if rows > 16 || copied {
 		n = (k + 383) / 384
 	}
 	return ((k+n-1)/n + 15) &^ 15
@@ -78,7 +78,7 @@ func (n native) attention(j *attnJob, w *worker, b attnBlock) {
 		lse = j.lse[at:]
 	}
 	C.attention(C.int(n), ptr(j.out[at*j.D:]), ptr(lse), ptr(j.q[at*j.D:]), ptr(s.K), ptr(s.V), C.long(j.H), C.long(j.KV), C.long(j.D),
-		C.float(j.Scale), C.long(j.Window), C.long(s.Past), C.long(b.kv), C.long(b.r0), C.long(b.r1), ptr(scratch))
+		C.float(j.Scale), C.long(j.Window), C.long(s.Past), cBool(s.Tiled), C.long(b.kv), C.long(b.r0), C.long(b.r1), ptr(scratch))
 }
 
 func (n native) attentionBackward(j *attnJob, w *worker, b attnBlock) {

@@ -63,8 +63,10 @@ func benchAttention(b *testing.B, p *Pool, c Ceiling, s modelShape) {
 	share(b, p, c, s.name+"/attention/512/forward", func() { p.Attention(o, lse, q, whole, shape) })
 	share(b, p, c, s.name+"/attention/512/backward", func() { p.AttentionBackward(dq, do, q, o, lse, whole, shape) })
 	var one []AttnSeq
+	tiles := make([]float32, TiledKeys(n, s.kv, s.d))
+	PutKeys(tiles, k, 0, n, s.kv, s.d)
 	for i := range 16 {
-		one = append(one, AttnSeq{QRow: i, QLen: 1, K: k, V: v, Past: n - 1})
+		one = append(one, AttnSeq{QRow: i, QLen: 1, K: tiles, V: v, Past: n - 1, Tiled: true})
 	}
 	share(b, p, c, s.name+"/attention/16x1-of-512/forward", func() { p.Attention(o, nil, q, one, shape) })
 }

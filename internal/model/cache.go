@@ -22,14 +22,15 @@ func (m *Model) NewDecoder(a *peft.Adapter) *Decoder {
 
 // Cache holds the keys and values of one sequence, for every block.
 type Cache struct {
-	k, v  [][]float32 // by block, [capacity, KV·D]
-	n     int
-	width int
+	k, v [][]float32 // by block; room [KV·D] for each key, in tiles (kernels.PutKeys), and for each value
+	n    int
+	kv   int // KV
+	d    int // D
 }
 
 // NewCache returns an empty cache with room for that many tokens; it grows when there are more.
 func (m *Model) NewCache(capacity int) *Cache {
-	c := &Cache{k: make([][]float32, m.Layers), v: make([][]float32, m.Layers), width: m.KVHeads * m.HeadDim}
+	c := &Cache{k: make([][]float32, m.Layers), v: make([][]float32, m.Layers), kv: m.KVHeads, d: m.HeadDim}
 	c.grow(capacity)
 	return c
 }
@@ -47,14 +48,14 @@ func (c *Cache) Truncate(n int) {
 
 // CopyFrom makes c hold the first n tokens of src: a shared prompt is computed once and copied.
 func (c *Cache) CopyFrom(src *Cache, n int) {
-	if n < 0 || n > src.n || src.width != c.width || len(src.k) != len(c.k) {
+	if n < 0 || n > src.n || src.kv != c.kv || src.d != c.d || len(src.k) != len(c.k) {
 		panic("model: Cache: CopyFrom: out of range or of another model")
 	}
 	c.n = 0
 	c.grow(n)
 	for l := range c.k {
-		copy(c.k[l], src.k[l][:n*c.width])
-		copy(c.v[l], src.v[l][:n*c.width])
+		copy(c.k[l], src.k[l][:kernels.TiledKeys(n, c.kv, c.d)])
+		copy(c.v[l], src.v[l][:n*c.kv*c.d])
 	}
 	c.n = n
 }
@@ -62,16 +63,17 @@ func (c *Cache) CopyFrom(src *Cache, n int) {
 // Bytes is the memory the cache takes.
 func (c *Cache) Bytes() int { return 8 * len(c.k) * len(c.k[0]) }
 
-// grow makes room for n tokens in all.
+// grow makes room for n tokens in all, in whole tiles of keys.
 func (c *Cache) grow(n int) {
-	if n*c.width <= len(c.k[0]) {
+	width := c.kv * c.d
+	if n*width <= len(c.k[0]) {
 		return
 	}
-	n = max(n, 2*len(c.k[0])/c.width)
+	size := kernels.TiledKeys(max(n, 2*len(c.k[0])/width), c.kv, c.d)
 	for l := range c.k {
 		for _, kv := range []*[]float32{&c.k[l], &c.v[l]} {
-			longer := make([]float32, n*c.width)
-			copy(longer, (*kv)[:c.n*c.width])
+			longer := make([]float32, size)
+			copy(longer, *kv)
 			*kv = longer
 		}
 	}
@@ -123,10 +125,10 @@ func (p *pass) cached(t *tensor.Tape, l int, q, k, v *tensor.Tensor) *tensor.Ten
 	row := 0
 	for _, f := range p.feeds {
 		c, n := f.Cache, len(f.IDs)
-		at, end := c.n*c.width, (c.n+n)*c.width
-		copy(c.k[l][at:end], k.Data[row*c.width:])
-		copy(c.v[l][at:end], v.Data[row*c.width:])
-		p.seqs = append(p.seqs, kernels.AttnSeq{QRow: row, QLen: n, K: c.k[l][:end], V: c.v[l][:end], Past: c.n})
+		width := c.kv * c.d
+		kernels.PutKeys(c.k[l], k.Data[row*width:], c.n, n, c.kv, c.d)
+		copy(c.v[l][c.n*width:(c.n+n)*width], v.Data[row*width:])
+		p.seqs = append(p.seqs, kernels.AttnSeq{QRow: row, QLen: n, K: c.k[l], V: c.v[l], Past: c.n, Tiled: true})
 		row += n
 	}
 	return t.AttentionCached(q, p.seqs, p.m.shape())
