@@ -58,25 +58,25 @@ INLINE void NAME(key_range)(const NAME(attn) *s, long t, long *lo, long *hi) {
 	*hi = t + 1;
 }
 
-// softmax_row turns the scores of one row into probabilities relative to the new maximum, zero outside [j0,j1), and
-// updates the running maximum and sum. It returns the factor for what was summed before.
-INLINE float NAME(softmax_row)(float *s, long j0, long j1, float scale, float *max, float *sum) {
+// softmax_row turns the scores of one row, np panels of 16, into probabilities relative to the new maximum, zero outside
+// [j0,j1), and updates the running maximum and sum. It returns the factor for what was summed before.
+INLINE float NAME(softmax_row)(float *s, long np, long j0, long j1, float scale, float *max, float *sum) {
 	const v16 low = v_set1(-__builtin_inff()), f = v_set1(scale);
 	v16 x[4], t = v_set1(*max);
-	for (int p = 0; p < 4; p++) {
+	for (int p = 0; p < np; p++) {
 		x[p] = v_range(v_mul(v_load(s + 16 * p), f), low, j0 - 16 * p, j1 - 16 * p);
 		t = v_max(t, x[p]);
 	}
 	const float top = v_top(t);
 	t = v_set1(top);
 	v16 total = v_zero();
-	for (int p = 0; p < 4; p++) {
+	for (int p = 0; p < np; p++) {
 		x[p] = v_range(v_exp(v_sub(x[p], t)), v_zero(), j0 - 16 * p, j1 - 16 * p);
 		v_store(s + 16 * p, x[p]);
 		total = v_add(total, x[p]);
 	}
-	float c[16];
-	v_store(c, v_exp(v_set1(*max - top)));
+	float c[16] = {1}; // e⁰, where the maximum stays
+	if (*max - top != 0) v_store(c, v_exp(v_set1(*max - top)));
 	*max = top;
 	*sum = __builtin_fmaf(*sum, c[0], v_sum(total));
 	return c[0];
@@ -108,6 +108,9 @@ void NAME(attention)(float *out, float *lse, const float *q, const float *K, con
 		if (D != s.DP) {
 			NAME(pad_tile)(vt, v, s.ldk, keys, D, s.DP);
 			v = vt, ldv = s.DP;
+		} else if (n <= MM_ROWS) { // memory brings the values while the few scores are computed
+			for (long j = 0; j < keys; j++)
+				for (long d = 0; d < D; d += 16) __builtin_prefetch(v + j * ldv + d);
 		}
 		for (long i = 0, m; i < n; i += m) {
 			m = n - i < MM_ROWS ? n - i : MM_ROWS;
@@ -125,8 +128,9 @@ void NAME(attention)(float *out, float *lse, const float *q, const float *K, con
 			NAME(mm)(p, KT, rows + i * D, D, 1, k, KT, m, (any + 15) / 16, D, 0);
 			for (long e = 0; e < m; e++) {
 				if (a[e] == b[e]) continue;
-				const v16 c = v_set1(NAME(softmax_row)(p + e * KT, a[e], b[e], scale, &max[i + e], &sum[i + e]));
-				for (long d = 0; d < s.DP; d += 16) v_store(o + (i + e) * s.DP + d, v_mul(v_load(o + (i + e) * s.DP + d), c));
+				const float f = NAME(softmax_row)(p + e * KT, (any + 15) / 16, a[e], b[e], scale, &max[i + e], &sum[i + e]);
+				const v16 c = v_set1(f);
+				for (long d = 0; d < s.DP && f != 1; d += 16) v_store(o + (i + e) * s.DP + d, v_mul(v_load(o + (i + e) * s.DP + d), c));
 			}
 			// Keys that all rows see go together; what only some see comes before and after, in each row's own order.
 			float *oi = o + i * s.DP;

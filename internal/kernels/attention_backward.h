@@ -14,6 +14,11 @@ static void NAME(probabilities)(float *s, float *d, const float *lse, long ldl, 
 		const v16 l = v_set1(-lse[i * ldl]), del = v_set1(delta[i]);
 		for (int p = 0; p < KT; p += 16) {
 			const long at = i * KT + p;
+			if (p + t0 >= hi || p + 16 + t0 <= lo) { // no key of these is seen
+				v_store(s + at, v_zero());
+				v_store(d + at, v_zero());
+				continue;
+			}
 			v16 x = v_range(v_exp(v_fma(v_load(s + at), f, l)), v_zero(), lo - t0 - p, hi - t0 - p);
 			v16 y = v_mul(v_mul(x, v_sub(v_load(d + at), del)), f);
 			v_store(s + at, x);

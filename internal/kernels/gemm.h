@@ -168,10 +168,19 @@ static void NAME(fill)(float *dst, const float *bf, const uint16_t *bh, const qu
 		}
 	} else if (kind == 3) {
 		for (long l = 0; l < k; l += 16) transpose16(dst + l * 16, 16, bf + p * 16 * ldb + k0 + l, ldb, cols, k - l);
-	} else {
-		const float *s = bf + k0 * ldb + p * 16;
-		for (long l = 0; l < k; l++) v_store(dst + l * 16, v_loadn(s + l * ldb, cols));
 	}
+}
+
+// fill_rows copies np panels of B, rows k0..k0+k, from rows (kind 2) to np times [k][16], step floats apart: a row is read from end
+// to end, and asked for before it is needed, for it comes from far.
+static void NAME(fill_rows)(float *dst, long step, const float *bf, long ldb, long n, long p, long np, long k0, long k) {
+	const float *s = bf + k0 * ldb + p * 16;
+	for (long l = 0; l < k; l++, s += ldb, dst += 16)
+		for (long j = 0; j < np; j++) {
+			const long cols = n - (p + j) * 16;
+			__builtin_prefetch(s + 8 * ldb + j * 16);
+			v_store(dst + j * step, cols < 16 ? v_loadn(s + j * 16, cols) : v_load(s + j * 16));
+		}
 }
 
 void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb,
@@ -185,7 +194,7 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 	// are a multiple of 4 KiB apart would share a few sets of the cache; those are copied.
 	const int loose = !decoded && (MAX_MR == 6 ? rs % 1024 != 0 && (rs != 1 || cs % 1024 != 0) : rs != 1 && p1 - p0 <= 2 && !(bh && few));
 	const int group0 = decoded ? NAME(group_few)(mr0) : MAX_MR > 6 && loose ? 1 : NAME(group)(mr0);
-	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + group0 * kc * 16;
+	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + (kind == 2 ? 4 : group0) * kc * 16;
 	for (long k0 = 0; k0 < kAll; k0 += kc) {
 		const long k = kAll - k0 < kc ? kAll - k0 : kc;
 		const int load = acc || k0 > 0;
@@ -194,7 +203,12 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 			int np = group0;
 			while (p + np > p1 || (np > 1 && (p + np) * 16 > n)) np /= 2; // the last, partial panel goes alone
 			NAME(operand) b = {bf ? bf + (p * kAll + k0) * 16 : 0, 0, 16, kAll * 16, 0, 0};
-			if (kind == 0 && bh && few) {
+			if (kind == 2) { // four panels at a time
+				const long at = (p - p0) % 4;
+				if (at == 0) NAME(fill_rows)(pb, kc * 16, bf, ldb, n, p, p1 - p < 4 ? p1 - p : 4, k0, k);
+				b.f = pb + at * kc * 16;
+				b.ps = kc * 16;
+			} else if (kind == 0 && bh && few) {
 				b.h = bh + (p * kAll + k0) * 16;
 			} else if (!decoded && (kind != 0 || bh || q.codes)) {
 				for (int j = 0; j < np; j++) NAME(fill)(pb + j * kc * 16, bf, bh, &q, ldb, kind, n, kAll, p + j, k0, k);

@@ -37,7 +37,7 @@ func cBool(b bool) C.int {
 }
 
 func (n native) gemm(g *gemmArgs, w *worker, i0, i1, p0, p1 int) {
-	kc := kBlock(i1-i0, g.k, g.bq != nil || g.kind == rowsB)
+	kc := kBlock(g, i1-i0)
 	// The copy of A, of at most four panels of B, and one tile of C.
 	scratch := w.floats((i1-i0)*kc + 16 + 4*panelWidth*kc + 14*panelWidth)
 	C.gemm(C.int(n), ptr(g.c), C.long(g.ldc), ptr(g.a), C.long(g.rowStride), C.long(g.colStride),
@@ -59,14 +59,18 @@ func few(g *gemmArgs) (q C.quantised) {
 	return q
 }
 
-// kBlock returns the number of k that gemm takes at a time for a tile of so many rows: all if there are few
-// rows and B is not copied, else at most 384, a multiple of 16, so that a panel of B stays in the L1 cache.
-func kBlock(rows, k int, copied bool) int {
-	n := 1
-	if rows > 16 || copied {
-		n = (k + 383) / 384
+// kBlock returns the number of k that gemm takes at a time for a tile of so many rows: all if there are few rows and B is
+// not copied, else, a multiple of 16, so many that a panel of B stays in the L1 cache, or four of what is copied from rows.
+func kBlock(g *gemmArgs, rows int) int {
+	most := 384
+	switch {
+	case g.kind == rowsB:
+		most = 128
+	case rows <= 16 && g.bq == nil:
+		most = g.k
 	}
-	return ((k+n-1)/n + 15) &^ 15
+	n := (g.k + most - 1) / most
+	return ((g.k+n-1)/n + 15) &^ 15
 }
 
 func (n native) attention(j *attnJob, w *worker, b attnBlock) {
