@@ -18,6 +18,32 @@ func (p *Pool) LinearRange(y, x []float32, m int, w *Weight, o0, o1 int, acc boo
 	p.gemm(m, g)
 }
 
+// LinearPair computes y[m,Out] = x[m,In] Wᵀ + u[m,r] Bᵀ, B [Out,r], with the bits of Linear into y and then to it. Each tile of y
+// stays in the cache between the two.
+func (p *Pool) LinearPair(y, x, u []float32, m int, w, b *Weight) {
+	if w.Out != b.Out || len(y) < m*w.Out || len(x) < m*w.In || len(u) < m*b.In {
+		panic("kernels: LinearPair: shapes differ, or y, x or u too short")
+	}
+	g := gemmArgs{c: y, ldc: w.Out, a: x, rowStride: w.In, colStride: 1, n: w.Out, k: w.In}
+	g.setB(packedB, w, 0)
+	h := gemmArgs{c: y, ldc: w.Out, a: u, rowStride: b.In, colStride: 1, n: w.Out, k: b.In, acc: true}
+	h.setB(packedB, b, 0)
+	p.gemmPair(m, g, h)
+}
+
+// LinearBackInputPair computes dx[m,In] = dy[m,Out] W + du[m,r] A, A [r,In], or adds to dx if acc, with the bits of two calls of
+// LinearBackInput.
+func (p *Pool) LinearBackInputPair(dx, dy, du []float32, m int, w, a *Weight, acc bool) {
+	if w.In != a.In || len(dx) < m*w.In || len(dy) < m*w.Out || len(du) < m*a.Out {
+		panic("kernels: LinearBackInputPair: shapes differ, or dx, dy or du too short")
+	}
+	g := gemmArgs{c: dx, ldc: w.In, a: dy, rowStride: w.Out, colStride: 1, n: w.In, k: w.Out, acc: acc, ldb: w.In}
+	g.setB(transposedB, w, 0)
+	h := gemmArgs{c: dx, ldc: w.In, a: du, rowStride: a.Out, colStride: 1, n: w.In, k: a.Out, acc: true, ldb: w.In}
+	h.setB(transposedB, a, 0)
+	p.gemmPair(m, g, h)
+}
+
 // LinearBackInput computes dx[m,In] = dy[m,Out] W, or adds to dx if acc.
 func (p *Pool) LinearBackInput(dx, dy []float32, m int, w *Weight, acc bool) {
 	p.LinearBackInputRange(dx, dy, m, w, 0, w.Out, acc)
@@ -106,9 +132,11 @@ func (g *gemmArgs) setB(kind bKind, w *Weight, o0 int) {
 	}
 }
 
-// gemmJob cuts a product into tiles of rowTile rows × panelTile panels of 16 columns.
+// gemmJob cuts a product into tiles of rowTile rows × panelTile panels of 16 columns. then, if it has a c, is a product that is
+// added to the same results.
 type gemmJob struct {
 	gemmArgs
+	then                         gemmArgs
 	m                            int
 	rowTile, panelTile, colTiles int
 }
@@ -127,14 +155,33 @@ func (p *Pool) gemm(m int, g gemmArgs) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	j := &p.jobs.gemm
-	*j = gemmJob{gemmArgs: g, m: m}
-	np := panels(g.n)
-	j.rowTile, j.panelTile = gemmTiles(m, np, g.kind, len(p.workers))
-	j.colTiles = (np + j.panelTile - 1) / j.panelTile
-	rows := (m + j.rowTile - 1) / j.rowTile
 	p.meter.noteGemm(m, &g)
-	p.run(rows*j.colTiles, j, m*g.n*g.k < 200_000)
+	p.tiles(gemmJob{gemmArgs: g, m: m}, m*g.n*g.k)
+}
+
+// gemmPair is gemm of g, then of h, whose c is the same.
+func (p *Pool) gemmPair(m int, g, h gemmArgs) {
+	if m <= 0 || g.n <= 0 || g.k <= 0 || h.k <= 0 {
+		p.gemm(m, g)
+		p.gemm(m, h)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.meter.noteGemm(m, &g)
+	p.meter.noteAdded(m, &h)
+	p.tiles(gemmJob{gemmArgs: g, then: h, m: m}, m*g.n*(g.k+h.k))
+}
+
+// tiles runs a job of so many multiplications. The caller holds p.mu.
+func (p *Pool) tiles(job gemmJob, work int) {
+	j := &p.jobs.gemm
+	*j = job
+	np := panels(j.n)
+	j.rowTile, j.panelTile = gemmTiles(j.m, np, j.kind, len(p.workers))
+	j.colTiles = (np + j.panelTile - 1) / j.panelTile
+	rows := (j.m + j.rowTile - 1) / j.rowTile
+	p.run(rows*j.colTiles, j, work < 200_000)
 	*j = gemmJob{}
 }
 
@@ -161,5 +208,9 @@ func gemmTiles(m, np int, kind bKind, threads int) (rows, cols int) {
 func (j *gemmJob) item(w *worker, i int) {
 	r, c := i/j.colTiles, i%j.colTiles
 	i0, p0 := r*j.rowTile, c*j.panelTile
-	active.gemm(&j.gemmArgs, w, i0, min(i0+j.rowTile, j.m), p0, min(p0+j.panelTile, panels(j.n)))
+	i1, p1 := min(i0+j.rowTile, j.m), min(p0+j.panelTile, panels(j.n))
+	active.gemm(&j.gemmArgs, w, i0, i1, p0, p1)
+	if j.then.c != nil {
+		active.gemm(&j.then, w, i0, i1, p0, p1)
+	}
 }

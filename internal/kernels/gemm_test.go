@@ -209,6 +209,53 @@ func TestRowIsRow(t *testing.T) {
 	})
 }
 
+// TestPairs: a product and one that is added to it have the bits of the definition's two calls, at any size of either.
+func TestPairs(t *testing.T) {
+	type pair struct {
+		*gemmCase
+		r        int
+		u        []float32
+		a, b     *Weight
+		y, dx, d []float32
+	}
+	var cases []pair
+	for i, s := range [][4]int{{1, 40, 20, 16}, {5, 33, 17, 3}, {90, 130, 100, 16}, {400, 48, 64, 32}, {30, 20, 1024, 1024}, {0, 16, 16, 16}} {
+		m, out, in, r := s[0], s[1], s[2], s[3]
+		c := pair{gemmCase: newGemmCase(uint64(i), m, out, in, i%2 == 0), r: r, u: randoms(50, m*r)}
+		c.a, c.b = PackF32(randoms(51, r*in), r, in), PackF32(randoms(52, out*r), out, r)
+		c.y, c.dx, c.d = make([]float32, m*out), make([]float32, m*in), append([]float32(nil), c.old[:m*in]...)
+		definition(func() {
+			p := NewPool(1)
+			p.Linear(c.y, c.x, m, c.w, false)
+			p.Linear(c.y, c.u, m, c.b, true)
+			p.LinearBackInput(c.dx, c.dy, m, c.w, false)
+			p.LinearBackInput(c.dx, c.u, m, c.a, true)
+			p.LinearBackInput(c.d, c.dy, m, c.w, true)
+			p.LinearBackInput(c.d, c.u, m, c.a, true)
+		})
+		cases = append(cases, c)
+	}
+	eachVariant(t, func(t *testing.T) {
+		for threads := 1; threads <= 2; threads++ {
+			p := NewPool(threads)
+			defer p.Close()
+			for _, c := range cases {
+				y, check := guarded(t, c.m*c.out, 3)
+				p.LinearPair(y, c.x, c.u, c.m, c.w, c.b)
+				check("LinearPair")
+				sameBits(t, "LinearPair", y, c.y)
+				dx, check := guarded(t, c.m*c.in, 5)
+				p.LinearBackInputPair(dx, c.dy, c.u, c.m, c.w, c.a, false)
+				check("LinearBackInputPair")
+				sameBits(t, "LinearBackInputPair", dx, c.dx)
+				copy(dx, c.old)
+				p.LinearBackInputPair(dx, c.dy, c.u, c.m, c.w, c.a, true)
+				sameBits(t, "LinearBackInputPair acc", dx, c.d)
+			}
+		}
+	})
+}
+
 func TestMatMul(t *testing.T) {
 	p := NewPool(2)
 	defer p.Close()

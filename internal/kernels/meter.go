@@ -174,6 +174,20 @@ func (m *meter) noteGemm(rows int, g *gemmArgs) {
 	m.note(k, rows, 2*r*n*depth, 0, 4*(r*depth+results*r*n)+float64(k.bits)/8*n*depth)
 }
 
+// noteAdded adds a second product into the same results to what was noted, which is then one operation with a pair.
+func (m *meter) noteAdded(rows int, g *gemmArgs) {
+	first := m.now
+	m.noteGemm(rows, g)
+	if first.name == "linear" {
+		first.name = "linear with its pair"
+	} else {
+		first.name = "linear with its pair, back to its input"
+	}
+	first.flops += m.now.flops
+	first.bytes += m.now.bytes - 8*float64(rows)*float64(g.n) // the results stay in the cache
+	m.now = first
+}
+
 // noteAttention is note for attention: two products of [pairs of a query and a key that it sees] by D and head, forward; the
 // gradients of q, k, v and of the scores are four, and passes over the scores recompute one, a second pass two.
 func (m *meter) noteAttention(seqs []AttnSeq, s AttnShape, passes int) {

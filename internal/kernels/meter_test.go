@@ -12,6 +12,7 @@ func TestWork(t *testing.T) {
 	m, out, in := 5, 48, 24
 	w := PackF32(randoms(1, out*in), out, in)
 	x, y, dw := randoms(2, m*in), randoms(3, m*out), randoms(4, out*in)
+	u, a, b := randoms(6, m*8), PackF32(randoms(7, 8*in), 8, in), PackF32(randoms(8, out*8), out, 8)
 	p := NewPool(1)
 	defer p.Close()
 	product := float64(2 * m * out * in)
@@ -33,6 +34,8 @@ func TestWork(t *testing.T) {
 		{"linear", product, 0, func() { p.Linear(y, x, m, w, true) }},
 		{"range", product / 3, 0, func() { p.LinearRange(y, x, m, w, 16, 32, false) }},
 		{"back to input", product, 0, func() { p.LinearBackInput(x, y, m, w, false) }},
+		{"with a pair", product + 2*5*48*8, 0, func() { p.LinearPair(y, x, u, m, w, b) }},
+		{"with a pair, back", product + 2*5*8*24, 0, func() { p.LinearBackInputPair(x, y, u, m, w, a, true) }},
 		{"gradient", product, 0, func() { p.AccumGrad(dw, y, x, m, out, in) }},
 		{"matmul", 2 * 3 * 4 * 5, 0, func() { p.MatMul(dw, x, y, 3, 4, 5, false) }},
 		{"norm", 0, 0, func() { p.RMSNorm(x, nil, x, randoms(1, in), m, in, 1e-5) }},

@@ -47,15 +47,16 @@ func (t *Tape) Linear(x *Tensor, w *Matrix, bias *Vector, lora *LoRA) *Tensor {
 	}
 	needs := x.needs || w.Grad != nil || bias != nil && bias.Grad != nil || lora.trained()
 	y := t.made(x.Rows, w.W.Out, needs)
-	t.pool.Linear(y.Data, x.Data, x.Rows, w.W, false)
 	var u []float32
-	if lora != nil {
+	if lora == nil {
+		t.pool.Linear(y.Data, x.Data, x.Rows, w.W, false)
+	} else {
 		u = t.acts.alloc(x.Rows * lora.rank())
 		kept, scratch := t.kept(x, lora)
 		t.pool.Linear(u, kept, x.Rows, lora.A.W, false)
 		t.grads.put(scratch)
 		t.pool.Scale(u, lora.Scale, u)
-		t.pool.Linear(y.Data, u, x.Rows, lora.B.W, true)
+		t.pool.LinearPair(y.Data, x.Data, u, x.Rows, w.W, lora.B.W)
 	}
 	if bias != nil {
 		t.pool.AddBias(y.Data, bias.Data, y.Rows, y.Cols)
@@ -69,43 +70,62 @@ func (t *Tape) Linear(x *Tensor, w *Matrix, bias *Vector, lora *LoRA) *Tensor {
 }
 
 func (o *linearOp) backward(t *Tape) {
-	p, dy, m := t.pool, o.y.Grad, o.x.Rows
-	if o.x.needs {
-		dx, has := t.gradOf(o.x)
-		p.LinearBackInput(dx, dy, m, o.w.W, has)
-	}
+	p, dy, m, l := t.pool, o.y.Grad, o.x.Rows, o.lora
 	if o.w.Grad != nil {
 		p.AccumGrad(o.w.Grad, dy, o.x.Data, m, o.w.W.Out, o.w.W.In)
 	}
 	if o.bias != nil && o.bias.Grad != nil {
 		p.ColumnSum(o.bias.Grad, dy, m, o.y.Cols)
 	}
-	if o.lora != nil && (o.x.needs || o.lora.trained()) {
-		o.lora.backward(t, o.x, dy, o.u)
+	if l == nil || !o.x.needs && !l.trained() {
+		if o.x.needs {
+			dx, has := t.gradOf(o.x)
+			p.LinearBackInput(dx, dy, m, o.w.W, has)
+		}
+		return
 	}
+	du := l.backRank(t, dy, o.u, m)
+	switch {
+	case !o.x.needs:
+		l.gradA(t, o.x, du)
+	case t.drops(l):
+		dx, has := t.gradOf(o.x)
+		p.LinearBackInput(dx, dy, m, o.w.W, has)
+		l.backInput(t, o.x, du)
+	default:
+		l.gradA(t, o.x, du)
+		dx, has := t.gradOf(o.x)
+		p.LinearBackInputPair(dx, dy, du, m, o.w.W, l.A.W, has)
+	}
+	t.grads.put(du)
 }
 
-// backward goes back through y += Scale (x Aᵀ) Bᵀ, given u = Scale x Aᵀ; x's gradient must hold something already.
-func (l *LoRA) backward(t *Tape, x *Tensor, dy, u []float32) {
-	p, m, r := t.pool, x.Rows, l.rank()
+// backRank goes back through y += u Bᵀ, u = Scale x Aᵀ [m,r], and returns the gradient of x Aᵀ, to be given back to t.grads.
+func (l *LoRA) backRank(t *Tape, dy, u []float32, m int) []float32 {
+	p, r := t.pool, l.rank()
 	if l.B.Grad != nil {
 		p.AccumGrad(l.B.Grad, dy, u, m, l.B.W.Out, r)
 	}
 	du := t.grads.get(m * r)
 	p.LinearBackInput(du, dy, m, l.B.W, false)
 	p.Scale(du, l.Scale, du)
-	l.backInput(t, x, du)
-	t.grads.put(du)
+	return du
 }
 
-// backInput goes back through x Aᵀ given du, which includes Scale.
+// gradA adds to the gradient of A, if it is trained, given that of x Aᵀ.
+func (l *LoRA) gradA(t *Tape, x *Tensor, du []float32) {
+	if l.A.Grad == nil {
+		return
+	}
+	kept, scratch := t.kept(x, l)
+	t.pool.AccumGrad(l.A.Grad, du, kept, x.Rows, l.rank(), l.A.W.In)
+	t.grads.put(scratch)
+}
+
+// backInput goes back through x Aᵀ given the gradient of that; x's gradient, if it has one, must hold something already.
 func (l *LoRA) backInput(t *Tape, x *Tensor, du []float32) {
 	p, m := t.pool, x.Rows
-	if l.A.Grad != nil {
-		kept, scratch := t.kept(x, l)
-		p.AccumGrad(l.A.Grad, du, kept, m, l.rank(), l.A.W.In)
-		t.grads.put(scratch)
-	}
+	l.gradA(t, x, du)
 	if !x.needs {
 		return
 	}
