@@ -127,8 +127,7 @@ func testStoreIsTheFoldOfItsLog(t *testing.T) {
 	scratch := newScratch(t)
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
-		s, path := scratch(t)
-		defer func() { s.Close() }()
+		s := scratch.empty(t)
 		const items = 4
 		for i := 1; i <= items; i++ {
 			if _, err := s.AddItems(ctx, []Item{pair(i)}); err != nil {
@@ -180,10 +179,7 @@ func testStoreIsTheFoldOfItsLog(t *testing.T) {
 				ss.review = false
 			case "restart":
 				sessions = map[string]*Session{}
-				if err := s.Close(); err != nil {
-					t.Fatal(err)
-				}
-				s = openTest(t, path)
+				s = scratch.reopen(t)
 			default:
 				from, to, turn := undo, redo, ss.Undo
 				if op == "redo" {

@@ -33,7 +33,7 @@ func testAKeyThatIsNotSaved(t *testing.T) {
 	addPairs(t, s, 3)
 	b := newBench(t, s, 80, 24)
 	full, free := `CREATE TRIGGER no_room BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'disk full'); END;`, `DROP TRIGGER no_room`
-	if testsServer() {
+	if testsServer(t) {
 		full, free = postgresDDL(full), free+` ON events`
 	}
 	if _, err := s.db.Exec(full); err != nil {
@@ -110,8 +110,7 @@ func TestAnyKeysOnTheScreen(t *testing.T) { onBackends(t, testAnyKeysOnTheScreen
 func testAnyKeysOnTheScreen(t *testing.T) {
 	scratch := newScratch(t)
 	rapid.Check(t, func(t *rapid.T) {
-		s, _ := scratch(t)
-		defer s.Close()
+		s := scratch.empty(t)
 		if _, err := s.AddItems(context.Background(), append(modeItems()[:3], pair(1), pair(2))); err != nil {
 			t.Fatal(err)
 		}

@@ -12,30 +12,30 @@ import (
 	"plumb/internal/pgurl"
 )
 
-// fill makes a store of n items of which the first `judged` are judged, in SQL since that is quicker; the triggers see it as
-// they see the program's own writes.
+// fill makes a store of n items of which the first `judged` are judged, in SQL since that is quicker. In a file the triggers
+// see it as they see the program's own writes; a server's take a tenth of a millisecond a row, so what they derive of a
+// judgement is written for all at once there.
 func fill(tb testing.TB, path string, n, judged int) {
 	tb.Helper()
 	s := openTest(tb, path)
 	numbers, padded, question, answers := `(WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < %d) SELECT i FROM c) c`,
 		`printf('%064d', i)`, `printf('"question %d, of some length, as questions are"', i)`,
 		`printf('[{"text":"an answer %d of some length"},{"text":"another answer %d of some length"}]', i, i)`
+	before, after := "", ""
 	if pgurl.Is(path) {
 		numbers, padded, question, answers = `generate_series(1, %d) i`, `lpad(i::text, 64, '0')`, `format('"question %s, of some length, as questions are"', i)`,
 			`format('[{"text":"an answer %s of some length"},{"text":"another answer %s of some length"}]', i, i)`
+		before = `SET LOCAL session_replication_role = replica;` // no triggers
+		after = `INSERT INTO actions (event, annotator, item, kind, at, undone) SELECT id, annotator, item, kind, at, 0 FROM events;
+			DELETE FROM undecided WHERE item IN (SELECT item FROM events);` + s.d.measure // as an import does
 	}
 	_, err := s.db.Exec(`INSERT INTO items (seq, hash, mode, grp, prompt, answers, tags, meta)
 		SELECT i, ` + padded + `, 'compare', '', ` + question + `, ` + answers + `, '[]', '{}' FROM ` + fmt.Sprintf(numbers, n) + `;
-		INSERT INTO sessions VALUES ('s', 'ann', '1', 'tui', 0);
+		INSERT INTO sessions VALUES ('s', 'ann', '1', 'tui', 0);` + before + `
 		INSERT INTO events (session, n, at, annotator, kind, item, shown, choice, ranking, strength, ms, data, target_session, target_n)
-		SELECT 's', seq, seq, 'ann', 'judge', seq, '[0,1]', 'win', '[0,1]', 4, 9000, '{}', '', 0 FROM items WHERE seq <= ` + fmt.Sprint(judged))
+		SELECT 's', seq, seq, 'ann', 'judge', seq, '[0,1]', 'win', '[0,1]', 4, 9000, '{}', '', 0 FROM items WHERE seq <= ` + fmt.Sprint(judged) + `;` + after)
 	if err != nil {
 		tb.Fatal(err)
-	}
-	if pgurl.Is(path) {
-		if _, err := s.db.Exec(s.d.measure); err != nil { // as an import does
-			tb.Fatal(err)
-		}
 	}
 	if items, decided, err := s.Count(context.Background()); err != nil || items != n || decided != judged {
 		tb.Fatal(items, decided, err)
@@ -70,7 +70,7 @@ func opening(tb testing.TB, path string) time.Duration {
 }
 
 func TestOpensAtOnceWithAHundredThousandItems(t *testing.T) {
-	onBackends(t, testOpensAtOnceWithAHundredThousandItems)
+	onBackendsInTurn(t, testOpensAtOnceWithAHundredThousandItems)
 }
 
 func testOpensAtOnceWithAHundredThousandItems(t *testing.T) {

@@ -153,7 +153,7 @@ func testSingleAndRatingByKeys(t *testing.T) {
 
 // An editor is any program that changes a file: here a shell script. The better answer goes to it, what it leaves is a
 // demonstration and a pair, and undo takes both back.
-func TestEditing(t *testing.T) { onBackends(t, testEditing) }
+func TestEditing(t *testing.T) { onBackendsInTurn(t, testEditing) }
 
 func testEditing(t *testing.T) {
 	s, ctx := newTestStore(t), context.Background()

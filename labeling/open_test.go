@@ -43,7 +43,7 @@ func testOpenRefusesForeignStores(t *testing.T) {
 	other, newer, blank := newPlace(t), newPlace(t), newPlace(t)
 	execOn(t, other, `CREATE TABLE t (x INTEGER)`)
 	openTest(t, newer).Close()
-	execOn(t, newer, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, `+map[bool]string{true: "true", false: "1"}[testsServer()]+`)`)
+	execOn(t, newer, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, `+map[bool]string{true: "true", false: "1"}[testsServer(t)]+`)`)
 	for place, want := range map[string]string{other: "another program", newer: "newer plumb"} {
 		if s, err := Open(ctx, place); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

@@ -63,7 +63,9 @@ func TestPasswordsAreNotShown(t *testing.T) {
 // What is wrong with the server is said on one line, with what to do, and without the password.
 func TestServersThatCannotBeUsed(t *testing.T) {
 	srv := pgserver.Shared(t)
-	srv.Create(t, "latin", "LATIN1")
+	if err := srv.Create("latin", "LATIN1"); err != nil {
+		t.Fatal(err)
+	}
 	place := newSchema(t, srv)
 	wrong := strings.Replace(place, url.QueryEscape(pgserver.Password)[:5], "wrong", 1)
 	if wrong == place {

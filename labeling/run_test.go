@@ -198,7 +198,7 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 // A second sitting finds the work of the first, undo included, and several may go on at once.
-func TestUndoAcrossSittings(t *testing.T) { onBackends(t, testUndoAcrossSittings) }
+func TestUndoAcrossSittings(t *testing.T) { onBackendsInTurn(t, testUndoAcrossSittings) }
 
 func testUndoAcrossSittings(t *testing.T) {
 	defer goleak.VerifyNone(t)

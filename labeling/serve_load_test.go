@@ -38,7 +38,7 @@ func dial(t *testing.T, sv *served, name string) *gossh.Client {
 
 // Many people at once, as fast as they are answered: every label is there once, no item is judged twice. Latency is what a
 // person at a terminal sees: from the key to the screen's answer.
-func TestManyLabelersOverSSH(t *testing.T) { onBackends(t, testManyLabelersOverSSH) }
+func TestManyLabelersOverSSH(t *testing.T) { onBackendsInTurn(t, testManyLabelersOverSSH) }
 
 func testManyLabelersOverSSH(t *testing.T) {
 	people, each := 8, 10

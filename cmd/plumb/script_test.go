@@ -28,6 +28,7 @@ func TestScripts(t *testing.T) {
 	}
 	for _, path := range scripts {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			t.Parallel() // some wait for clocks, terminals and servers while others compute
 			model, database := neededModel(t, path), neededDatabase(t, path)
 			testscript.Run(t, testscript.Params{
 				Files:               []string{path},
@@ -57,7 +58,9 @@ func neededDatabase(t *testing.T, script string) string {
 	}
 	name, _, _ := strings.Cut(rest, "\n")
 	srv := pgserver.Shared(t)
-	srv.Create(t, name, "")
+	if err := srv.Create(name, ""); err != nil {
+		t.Fatal(err)
+	}
 	return srv.URL(name)
 }
 
