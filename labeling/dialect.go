@@ -141,6 +141,10 @@ const manyWrites = 1000
 
 // tx runs fn in one transaction, with no other writer beside it.
 func (s *Store) tx(ctx context.Context, fn func(*batch) error) error {
+	return s.roomFor(s.transact(ctx, fn))
+}
+
+func (s *Store) transact(ctx context.Context, fn func(*batch) error) error {
 	tx, err := s.db.BeginTx(ctx, s.d.begin)
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func open(ctx context.Context, path string, create bool) (*Store, error) {
 	s.db.SetMaxOpenConns(connections)
 	s.db.SetMaxIdleConns(connections)
 	if err := s.prepare(ctx, create); err != nil {
-		return nil, errors.Join(fmt.Errorf("open label store %s: %w", s.path, err), s.db.Close())
+		return nil, errors.Join(fmt.Errorf("open label store %s: %w", s.path, s.roomFor(err)), s.db.Close())
 	}
 	return s, nil
 }
@@ -115,6 +115,9 @@ func lookSQLite(ctx context.Context, s *Store, create bool) (content, error) {
 	}
 	var id, tables int
 	if err := s.row(ctx, `SELECT (SELECT * FROM pragma_application_id), (SELECT count(*) FROM sqlite_master)`).Scan(&id, &tables); err != nil {
+		if diskFull(err) {
+			return holdsNothing, err
+		}
 		return holdsNothing, fmt.Errorf("not a SQLite file that can be read: %w", err)
 	}
 	if id == applicationID {

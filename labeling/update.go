@@ -74,6 +74,9 @@ func (m *model) greet() {
 // fail says that something was not done.
 func (m *model) fail(err error) {
 	m.status, m.tone = "press the key again: "+err.Error(), alarm
+	if diskFull(err) { // in words that fit into the line
+		m.status = "the disk is full: free some space, then press the key again"
+	}
 	m.waiting = nil // they were meant for what did not happen
 	m.doubt = true
 }

@@ -8,21 +8,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"plumb/internal/smalldisk"
 )
 
-// smallDisk mounts a file system of 256 KiB, or skips where that is not allowed.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := mountTmpfs(dir, "size=256k"); err != nil {
-		t.Skipf("cannot mount a small disk here: %v", err)
-	}
-	t.Cleanup(func() { unmount(dir) })
-	return dir
-}
-
 func TestFullDiskLeavesNothingHalfWritten(t *testing.T) {
-	root := smallDisk(t)
+	root := smalldisk.New(t, 256<<10)
 	d := openRun(t, root, "r")
 	s := d.Stage("sft")
 	begin(t, s, Manifest{})
