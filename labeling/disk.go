@@ -3,6 +3,7 @@ package labeling
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
@@ -28,4 +29,12 @@ func diskFull(err error) bool {
 	}
 	var server *pgconn.PgError
 	return errors.As(err, &server) && server.Code == "53100" // disk_full
+}
+
+// whole gives an error of writing an export the sentence a person needs where the disk it goes to is full.
+func whole(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("the disk is full: free some space and export again (what was written is not whole, the store is as it was): %w", err)
+	}
+	return err
 }

@@ -69,7 +69,7 @@ func (s *Store) Export(ctx context.Context, w io.Writer, f Format) (Exported, er
 		err = bw.Flush()
 	}
 	if err != nil {
-		return Exported{}, fmt.Errorf("export %s as %s: %w", s.path, f, err)
+		return Exported{}, fmt.Errorf("export %s as %s: %w", s.path, f, whole(err))
 	}
 	return x.out, nil
 }
