@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"path/filepath"
 
 	"plumb/internal/run"
 )
@@ -96,8 +97,8 @@ func (l *learner) save(dir string, st *state) error {
 
 // load restores what save wrote, in place. Another base, tokenizer or template than the manifest's is refused.
 func (l *learner) load(dir string, manifest run.Manifest) (*state, error) {
-	st := &state{}
-	if err := run.ReadState(dir, stateFile, st); err != nil {
+	st, err := readState(dir)
+	if err != nil {
 		return nil, err
 	}
 	if st.Base != manifest.Base.SHA256 || st.Tokenizer != manifest.Tokenizer.SHA256 || st.Template != manifest.Template.SHA256 {
@@ -107,6 +108,19 @@ func (l *learner) load(dir string, manifest run.Manifest) (*state, error) {
 		if err := m.opt.Load(dir, m.name, m.adapter.Values); err != nil {
 			return nil, err
 		}
+	}
+	return st, nil
+}
+
+// readState reads ppo.json of a checkpoint's folder. Counts that no update leaves behind are damage: they would be looked up
+// among the prompts.
+func readState(dir string) (*state, error) {
+	st := &state{}
+	if err := run.ReadState(dir, stateFile, st); err != nil {
+		return nil, err
+	}
+	if st.Update < 0 || st.Episodes < 0 || st.BestUpdate < 0 || st.BestUpdate > st.Update {
+		return nil, fmt.Errorf("read %s: update %d, %d episodes and best update %d cannot be together", filepath.Join(dir, stateFile), st.Update, st.Episodes, st.BestUpdate)
 	}
 	return st, nil
 }

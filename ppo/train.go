@@ -84,10 +84,13 @@ func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (_ Result, er
 		}
 	}
 	st := newState(c, s.Manifest())
-	if _, dir, ok := s.Latest(); ok {
+	if step, dir, ok := s.Latest(); ok {
 		var err error
 		if st, err = l.load(dir, s.Manifest()); err != nil {
 			return Result{}, err
+		}
+		if st.Update != step {
+			return Result{}, fmt.Errorf("resume from %s: it holds update %d", dir, st.Update)
 		}
 	}
 	l.show.Start("ppo", "episodes", st.Episodes, c.Episodes)

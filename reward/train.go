@@ -240,12 +240,26 @@ func (t *trainer) save(dir string) error {
 }
 
 func (t *trainer) resume() error {
-	_, dir, ok := t.st.Latest()
+	step, dir, ok := t.st.Latest()
 	if !ok {
 		return nil
 	}
-	if err := run.ReadState(dir, stateFile, &t.state); err != nil {
+	var err error
+	if t.state, err = readState(dir, step); err != nil {
 		return err
 	}
 	return t.opt.Load(dir, "model", t.in.Adapter.Values)
+}
+
+// readState reads the state in the folder of a checkpoint of that step. One that cannot be of that step is damaged: it would
+// be looked up in the plan.
+func readState(dir string, step int) (state, error) {
+	var s state
+	if err := run.ReadState(dir, stateFile, &s); err != nil {
+		return s, err
+	}
+	if s.Step != step || s.Tokens < 0 || s.Measured < 0 || s.Measured > step {
+		return s, fmt.Errorf("read %s: it is not the state after step %d", filepath.Join(dir, stateFile), step)
+	}
+	return s, nil
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // WriteVector stores x as little-endian float32, bit for bit.
@@ -141,6 +142,9 @@ func (o *AdamW) Load(dir, name string, values []float32) error {
 	var s struct{ Steps int }
 	if err := json.Unmarshal(text, &s); err != nil {
 		return fmt.Errorf("read %s.json: %w", path, err)
+	}
+	if s.Steps < 0 || strings.TrimSpace(string(text)) == "null" {
+		return fmt.Errorf("read %s.json: it holds no number of steps", path)
 	}
 	o.steps = s.Steps
 	return nil

@@ -166,8 +166,11 @@ func (s *Stage) readCheckpoint(step int) (checkpointManifest, error) {
 		return m, err
 	}
 	for name, n := range m.Appended {
+		if n < 0 || !filepath.IsLocal(filepath.FromSlash(name)) {
+			return m, fmt.Errorf("%s names %q of %d bytes, which is no file of the stage", checkpointFile, name, n)
+		}
 		info, err := os.Stat(s.Path(name))
-		if err != nil || !filepath.IsLocal(filepath.FromSlash(name)) {
+		if err != nil || !info.Mode().IsRegular() {
 			return m, fmt.Errorf("%s, which it belongs to, is missing", name)
 		}
 		if info.Size() < n {

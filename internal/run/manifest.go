@@ -142,12 +142,15 @@ func writeManifest(stageDir string, m Manifest) error {
 	if len(m.Config) == 0 {
 		m.Config = json.RawMessage("{}")
 	}
-	return WriteFile(filepath.Join(stageDir, ManifestName), func(w io.Writer) error {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(m)
-	})
+	return WriteFile(filepath.Join(stageDir, ManifestName), m.encode)
+}
+
+// encode writes m as run.json has it.
+func (m Manifest) encode(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(m)
 }
 
 // OutputsHash is one sum over the outputs' paths and sums: what a child records

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ func WriteState(dir, name string, v any) error {
 	return os.WriteFile(filepath.Join(dir, name), append(text, '\n'), 0o644)
 }
 
-// ReadState reads what WriteState wrote into v.
+// ReadState reads what WriteState wrote into v. A file that holds nothing, which JSON takes for a value of any kind, is damaged.
 func ReadState(dir, name string, v any) error {
 	path := filepath.Join(dir, name)
 	text, err := os.ReadFile(path)
@@ -29,6 +30,9 @@ func ReadState(dir, name string, v any) error {
 	}
 	if err := json.Unmarshal(text, v); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if string(bytes.TrimSpace(text)) == "null" {
+		return fmt.Errorf("read %s: it holds nothing", path)
 	}
 	return nil
 }
