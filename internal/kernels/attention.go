@@ -13,33 +13,40 @@ type AttnShape struct {
 // AttnSeq is one sequence of a packed batch. Its queries are rows QRow .. QRow+QLen-1 of q and have positions
 // Past .. Past+QLen-1; K and V [Past+QLen, KV·D] hold its keys and values from position 0 on: a slice of the packed
 // tensors when Past is 0, else a cache, or a copy of what comes before and its own rows. DK and DV, like K and V, are where
-// AttentionBackward writes their gradients; the forward pass does not look at them. Tiled says that K lies as PutKeys writes it,
-// for the forward pass alone: one new query would spend most of its time turning keys round.
+// AttentionBackward writes their gradients; the forward pass does not look at them.
+//
+// With NewK and NewV [QLen, KV·D], the keys and values of the queries' own positions, K and V are a cache that lacks them:
+// Attention puts them there first. Such a K lies in tiles, see TiledKeys: one new query would spend most of its time turning keys
+// round. There is no backward pass for it.
 type AttnSeq struct {
 	QRow, QLen int
 	K, V       []float32
 	DK, DV     []float32
 	Past       int
-	Tiled      bool
+	NewK, NewV []float32
 }
 
-// TiledKeys is the number of float32 that n keys take as PutKeys writes them: whole tiles, each [KV, D, KeyTile].
+// TiledKeys is the number of float32 that n keys take in a cache: whole tiles, each [KV, D, KeyTile].
 func TiledKeys(n, kv, d int) int { return (n + KeyTile - 1) / KeyTile * KeyTile * kv * d }
 
-// PutKeys writes the rows of k [n, KV·D] as keys at, at+1, ... of tiles.
-func PutKeys(tiles, k []float32, at, n, kv, d int) {
-	for i := range n {
-		row := k[i*kv*d:][:kv*d]
-		tile := tiles[(at+i)/KeyTile*KeyTile*kv*d:][:KeyTile*kv*d]
-		for c, x := range row {
-			tile[c*KeyTile+(at+i)%KeyTile] = x
+func (s *AttnSeq) tiled() bool { return s.NewK != nil }
+
+// put writes the new keys and values of head kv into the cache.
+func (s *AttnSeq) put(kv int, shape *AttnShape) {
+	width, d := shape.KV*shape.D, shape.D
+	for i := range s.QLen {
+		at, from := s.Past+i, i*width+kv*d
+		tile := s.K[at/KeyTile*KeyTile*width+kv*d*KeyTile:][:d*KeyTile]
+		for c, x := range s.NewK[from:][:d] {
+			tile[c*KeyTile+at%KeyTile] = x
 		}
+		copy(s.V[at*width+kv*d:][:d], s.NewV[from:][:d])
 	}
 }
 
 // key returns key k of head kv: element d is at d·stride.
 func (s *AttnSeq) key(k, kv int, shape *AttnShape) (x []float32, stride int) {
-	if s.Tiled {
+	if s.tiled() {
 		return s.K[k/KeyTile*KeyTile*shape.KV*shape.D+kv*shape.D*KeyTile+k%KeyTile:], KeyTile
 	}
 	return s.K[(k*shape.KV+kv)*shape.D:], 1
@@ -66,6 +73,9 @@ func (p *Pool) Attention(out, lse, q []float32, seqs []AttnSeq, s AttnShape) {
 	work := 0
 	for i := range seqs {
 		for h := range s.KV {
+			if seqs[i].tiled() && seqs[i].QLen > attnRows { // several items read them
+				seqs[i].put(h, &s)
+			}
 			for r := 0; r < seqs[i].QLen; r += attnRows {
 				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r0: r, r1: min(r+attnRows, seqs[i].QLen)})
 			}
@@ -88,8 +98,8 @@ func (p *Pool) AttentionBackward(dq, dOut, q, out, lse []float32, seqs []AttnSeq
 	rows, work := 0, 0
 	for i := range seqs {
 		x := &seqs[i]
-		if x.Tiled {
-			panic("kernels: AttentionBackward: keys in tiles")
+		if x.tiled() {
+			panic("kernels: AttentionBackward: keys in a cache")
 		}
 		rows = max(rows, x.QRow+x.QLen)
 		work += x.QLen * (x.Past + x.QLen) * s.H * s.D
@@ -163,6 +173,9 @@ type attnJob struct {
 func (j *attnJob) item(w *worker, i int) {
 	b := j.blocks[i]
 	if j.phase == attnForward {
+		if s := &j.seqs[b.seq]; s.tiled() && s.QLen <= attnRows {
+			s.put(b.kv, &j.AttnShape)
+		}
 		active.attention(j, w, b)
 		return
 	}
@@ -176,8 +189,10 @@ func checkAttn(s AttnShape, seqs []AttnSeq, q []float32) {
 	for i := range seqs {
 		t := seqs[i].Past + seqs[i].QLen
 		keys := t * s.KV * s.D
-		if seqs[i].Tiled {
-			keys = TiledKeys(t, s.KV, s.D)
+		if seqs[i].tiled() {
+			if keys = TiledKeys(t, s.KV, s.D); len(seqs[i].NewK) < seqs[i].QLen*s.KV*s.D || len(seqs[i].NewV) < seqs[i].QLen*s.KV*s.D {
+				panic("kernels: Attention: NewK or NewV too short")
+			}
 		}
 		if seqs[i].QRow < 0 || seqs[i].QLen < 0 || seqs[i].Past < 0 || len(q) < (seqs[i].QRow+seqs[i].QLen)*s.H*s.D ||
 			len(seqs[i].K) < keys || len(seqs[i].V) < t*s.KV*s.D {

@@ -1,7 +1,7 @@
 // Flash attention of one block: the query heads of one key head, some rows of one sequence. The formulas, chains and
 // orders are in attention_generic.go; D is padded to DP, a multiple of 16, inside scratch.
 //
-// Per tile of 64 keys: K as [D][64], transposed here or long before (tiled: PutKeys in attention.go), and V [64][DP] lie in L1; rows go by sixes through
+// Per tile of 64 keys: K as [D][64], transposed here or long before (tiled: put in attention.go), and V [64][DP] lie in L1; rows go by sixes through
 // scores (6 × 64), softmax, and the product with V. Keys that a row does not see are left out of its chains, not
 // multiplied by zero: so what lies in a cache beyond a row cannot reach it.
 

@@ -236,15 +236,16 @@ func TestAttentionTokenByToken(t *testing.T) {
 					v, _ := guarded(t, n*narrow, 5)
 					for past := 0; past < n; past += step {
 						m := min(step, n-past)
-						if fresh := c.k[(row+past)*narrow:]; how.tiled {
-							PutKeys(k, fresh, past, m, c.KV, c.D)
+						seq := AttnSeq{QLen: m, K: k, V: v, Past: past}
+						if from, to := (row+past)*narrow, (row+past+m)*narrow; how.tiled {
+							seq.NewK, seq.NewV = c.k[from:to], c.v[from:to]
 						} else {
-							copy(k[past*narrow:(past+m)*narrow], fresh)
+							copy(k[past*narrow:], c.k[from:to])
+							copy(v[past*narrow:], c.v[from:to])
 						}
-						copy(v[past*narrow:(past+m)*narrow], c.v[(row+past)*narrow:])
 						o, check := guarded(t, m*wide, 1)
 						l, checkL := guarded(t, m*c.H, 2)
-						p.Attention(o, l, c.q[(row+past)*wide:], []AttnSeq{{QLen: m, K: k, V: v, Past: past, Tiled: how.tiled}}, c.AttnShape)
+						p.Attention(o, l, c.q[(row+past)*wide:], []AttnSeq{seq}, c.AttnShape)
 						check("out")
 						checkL("lse")
 						what := fmt.Sprintf("case %d, %d new after %d, in tiles %v: ", i, m, past, how.tiled)

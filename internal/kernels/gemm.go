@@ -196,6 +196,9 @@ func gemmTiles(m, np int, kind bKind, threads int) (rows, cols int) {
 		widest = 16
 	}
 	rowTiles := (m + tallest - 1) / tallest
+	if np <= 4 && rowTiles < threads && m >= 24*threads { // narrow: rather copy a panel of B twice than wait
+		rowTiles = threads
+	}
 	for n := (np + widest - 1) / widest; ; n++ {
 		cols = ((np+n-1)/n + 3) &^ 3
 		tiles := rowTiles * ((np + cols - 1) / cols)

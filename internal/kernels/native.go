@@ -82,7 +82,7 @@ func (n native) attention(j *attnJob, w *worker, b attnBlock) {
 		lse = j.lse[at:]
 	}
 	C.attention(C.int(n), ptr(j.out[at*j.D:]), ptr(lse), ptr(j.q[at*j.D:]), ptr(s.K), ptr(s.V), C.long(j.H), C.long(j.KV), C.long(j.D),
-		C.float(j.Scale), C.long(j.Window), C.long(s.Past), cBool(s.Tiled), C.long(b.kv), C.long(b.r0), C.long(b.r1), ptr(scratch))
+		C.float(j.Scale), C.long(j.Window), C.long(s.Past), cBool(s.tiled()), C.long(b.kv), C.long(b.r0), C.long(b.r1), ptr(scratch))
 }
 
 func (n native) attentionBackward(j *attnJob, w *worker, b attnBlock) {

@@ -63,10 +63,12 @@ func benchAttention(b *testing.B, p *Pool, c Ceiling, s modelShape) {
 	share(b, p, c, s.name+"/attention/512/forward", func() { p.Attention(o, lse, q, whole, shape) })
 	share(b, p, c, s.name+"/attention/512/backward", func() { p.AttentionBackward(dq, do, q, o, lse, whole, shape) })
 	var one []AttnSeq
-	tiles := make([]float32, TiledKeys(n, s.kv, s.d))
-	PutKeys(tiles, k, 0, n, s.kv, s.d)
+	whole[0].K, whole[0].NewK, whole[0].NewV = make([]float32, TiledKeys(n, s.kv, s.d)), k, v
+	for h := range s.kv {
+		whole[0].put(h, &shape)
+	}
 	for i := range 16 {
-		one = append(one, AttnSeq{QRow: i, QLen: 1, K: tiles, V: v, Past: n - 1, Tiled: true})
+		one = append(one, AttnSeq{QRow: i, QLen: 1, K: whole[0].K, V: v, Past: n - 1, NewK: k[narrow-s.kv*s.d:], NewV: v[narrow-s.kv*s.d:]})
 	}
 	share(b, p, c, s.name+"/attention/16x1-of-512/forward", func() { p.Attention(o, nil, q, one, shape) })
 }

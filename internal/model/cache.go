@@ -22,7 +22,7 @@ func (m *Model) NewDecoder(a *peft.Adapter) *Decoder {
 
 // Cache holds the keys and values of one sequence, for every block.
 type Cache struct {
-	k, v [][]float32 // by block; room [KV·D] for each key, in tiles (kernels.PutKeys), and for each value
+	k, v [][]float32 // by block; room [KV·D] for each key, in tiles (kernels.TiledKeys), and for each value
 	n    int
 	kv   int // KV
 	d    int // D
@@ -125,10 +125,8 @@ func (p *pass) cached(t *tensor.Tape, l int, q, k, v *tensor.Tensor) *tensor.Ten
 	row := 0
 	for _, f := range p.feeds {
 		c, n := f.Cache, len(f.IDs)
-		width := c.kv * c.d
-		kernels.PutKeys(c.k[l], k.Data[row*width:], c.n, n, c.kv, c.d)
-		copy(c.v[l][c.n*width:(c.n+n)*width], v.Data[row*width:])
-		p.seqs = append(p.seqs, kernels.AttnSeq{QRow: row, QLen: n, K: c.k[l], V: c.v[l], Past: c.n, Tiled: true})
+		from, to := row*c.kv*c.d, (row+n)*c.kv*c.d
+		p.seqs = append(p.seqs, kernels.AttnSeq{QRow: row, QLen: n, K: c.k[l], V: c.v[l], Past: c.n, NewK: k.Data[from:to], NewV: v.Data[from:to]})
 		row += n
 	}
 	return t.AttentionCached(q, p.seqs, p.m.shape())
