@@ -39,7 +39,7 @@ setup: $(TOOLCHAIN) ## check for Go and a C compiler, install what is missing wh
 build: ## build bin/plumb
 	$(GO) build -o bin/plumb ./cmd/plumb
 
-quickstart: build ## sft, pairs, labels, reward, ppo and eval of the embedded model; 3 to 5½ minutes on two cores
+quickstart: build ## sft, pairs, labels, reward, ppo and eval of the embedded model; 3 to 5 minutes on two cores
 	@rm -rf runs/quickstart
 	bin/plumb run recipes/quickstart.yaml
 

@@ -45,7 +45,7 @@ func labelled(t *testing.T, store string, n int) {
 	t.Helper()
 	var rows strings.Builder
 	for i := range n {
-		rows.WriteString(`{"prompt": "question `+strings.Repeat("x", i)+`", "chosen": "good`+strings.Repeat(" and so on", 400)+`", "rejected": "bad"}` + "\n")
+		rows.WriteString(`{"prompt": "question ` + strings.Repeat("x", i) + `", "chosen": "good` + strings.Repeat(" and so on", 400) + `", "rejected": "bad"}` + "\n")
 	}
 	file := filepath.Join(t.TempDir(), "pref.jsonl")
 	if err := os.WriteFile(file, []byte(rows.String()), 0o644); err != nil {

@@ -160,8 +160,20 @@ func TestProducts(t *testing.T) {
 		cases = append(cases, newGemmCase(uint64(i), 1+i, 1+(i*7)%37, 1+(i*11)%35, i%2 == 0))
 	}
 	for i, s := range [][3]int{
-		{1, 100, 40}, {2, 130, 33}, {5, 70, 20}, {1, 3, 800}, {13, 17, 400}, {15, 33, 785}, {40, 48, 16}, {400, 20, 17}, {30, 16, 401}, {339, 33, 50}, {170, 600, 10},
-		{20, 20, 1024}, {9, 1024, 20}, {800, 16, 48}, // rows 4 KiB apart; more of them than one block of k
+		{1, 100, 40},
+		{2, 130, 33},
+		{5, 70, 20},
+		{1, 3, 800},
+		{13, 17, 400},
+		{15, 33, 785},
+		{40, 48, 16},
+		{400, 20, 17},
+		{30, 16, 401},
+		{339, 33, 50},
+		{170, 600, 10},
+		{20, 20, 1024},
+		{9, 1024, 20},
+		{800, 16, 48}, // rows 4 KiB apart; more of them than one block of k
 	} {
 		cases = append(cases, newGemmCase(uint64(100+i), s[0], s[1], s[2], false), newGemmCase(uint64(200+i), s[0], s[1], s[2], true))
 	}

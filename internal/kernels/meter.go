@@ -163,7 +163,7 @@ func (m *meter) noteGemm(rows int, g *gemmArgs) {
 		k.name = "linear"
 	case g.kind == transposedB:
 		k.name, k.out, k.in = "linear, back to its input", g.k, g.n
-	case g.colStride != 1: // AccumGrad, whose rows are A's columns
+	case g.rowStride == 1 && g.acc: // AccumGrad, whose rows are A's columns
 		k.name, k.out, k.in, k.few = "linear, gradient of its weight", rows, g.n, g.k <= fewRows
 		rows = g.k
 	}

@@ -109,6 +109,7 @@ func TestProfile(t *testing.T) {
 		p.Linear(y, x, m, wf, false)
 		p.Linear(y, x, 2, wf, false)
 		p.Linear(y, x, m, wh, false)
+		p.AccumGrad(q, y, x, m, 1, in) // a scalar head's
 		p.Attention(o, lse, q, seqs, s)
 		p.AttentionBackward(q, o, q, o, lse, seqs, s)
 		p.Add(x, x, x)
@@ -133,6 +134,7 @@ func TestProfile(t *testing.T) {
 		{Name: "linear", Out: out, In: in, Bits: 32, Calls: 2, Rows: 64, Flops: 2 * 2 * 32 * 48 * 24, Bytes: 2 * 4 * (32*24 + 32*48 + 48*24)},
 		{Name: "linear", Out: out, In: in, Bits: 32, Few: true, Calls: 2, Rows: 4, Flops: 2 * 2 * 2 * 48 * 24, Bytes: 2 * 4 * (2*24 + 2*48 + 48*24)},
 		{Name: "linear", Out: out, In: in, Bits: 16, Calls: 2, Rows: 64, Flops: 2 * 2 * 32 * 48 * 24, Bytes: 2 * (4*(32*24+32*48) + 2*48*24)},
+		{Name: "linear, gradient of its weight", Out: 1, In: in, Bits: 32, Calls: 2, Rows: 64, Flops: 2 * 2 * 32 * 24, Bytes: 2 * 4 * (32 + 2*24 + 32*24)},
 		{Name: "attention", Out: 8, In: 4, Bits: 32, Few: true, Calls: 2, Rows: 12, Flops: 2 * 2 * pairs, Bytes: 2 * 4 * (2*48 + 2*24)},
 		{Name: "attention, backward", Out: 8, In: 4, Bits: 32, Few: true, Calls: 2, Rows: 12, Flops: 2 * 7 * pairs, Bytes: 2 * 4 * (4*48 + 4*24)},
 		{Name: "add", Bits: 32, Calls: 2, Rows: 2, Bytes: 2 * 4 * 3 * 32 * 24},
