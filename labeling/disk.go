@@ -23,7 +23,7 @@ func diskFull(err error) bool {
 	var file *sqlite.Error
 	if errors.As(err, &file) {
 		switch file.Code() {
-		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE:
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE:
 			return true
 		}
 	}

@@ -73,15 +73,15 @@ func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers 
 	for _, n := range answers {
 		most = max(most, n)
 	}
-	// A cache has room for its prompt and up to 128 tokens more; prompts wait in caches of their own while others are answered. Every
+	// A cache has room for its prompt and up to 128 tokens more, in whole tiles; prompts wait in caches of their own while others are answered. Every
 	// group has its own caches and tape, and leaves them.
-	cache := float64(2*places*(mean+min(most, 128))+places*max(most-128, 0)) * pl.r.CacheBytes()
+	cache := float64(2*places)*pl.r.CacheBytes(mean+min(most, 128)) + float64(places)*pl.r.CacheBytes(max(most-128, 0))
 	prefill := float64(min(total, promptTokens)) * fw.Bytes.At(pl.layers)
 	s.garbage += float64((len(answers)+group-1)/group) * (cache + prefill + sampleTape)
 	s.Memory.Cache = max(s.Memory.Cache, int64(cache))
 	s.Memory.Activations += int64(prefill)
 	s.Memory.Head += int64(float64(places) * pl.r.LogitBytes())
-	s.fits("max_batch", places, float64(longest+most)*pl.r.CacheBytes()+pl.r.LogitBytes())
+	s.fits("max_batch", places, pl.r.CacheBytes(longest+most)+pl.r.LogitBytes())
 	return seconds, nil
 }
 

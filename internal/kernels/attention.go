@@ -34,13 +34,19 @@ func (s *AttnSeq) tiled() bool { return s.NewK != nil }
 // put writes the new keys and values of head kv into the cache.
 func (s *AttnSeq) put(kv int, shape *AttnShape) {
 	width, d := shape.KV*shape.D, shape.D
-	for i := range s.QLen {
-		at, from := s.Past+i, i*width+kv*d
+	for i, n := 0, 0; i < s.QLen; i += n { // the rest of one tile after the other
+		at := s.Past + i
+		n = min(s.QLen-i, KeyTile-at%KeyTile)
 		tile := s.K[at/KeyTile*KeyTile*width+kv*d*KeyTile:][:d*KeyTile]
-		for c, x := range s.NewK[from:][:d] {
-			tile[c*KeyTile+at%KeyTile] = x
+		for c := range d {
+			to := tile[c*KeyTile+at%KeyTile:][:n]
+			for r := range to {
+				to[r] = s.NewK[(i+r)*width+kv*d+c]
+			}
 		}
-		copy(s.V[at*width+kv*d:][:d], s.NewV[from:][:d])
+		for r := range n {
+			copy(s.V[(at+r)*width+kv*d:][:d], s.NewV[(i+r)*width+kv*d:][:d])
+		}
 	}
 }
 
@@ -74,16 +80,22 @@ func (p *Pool) Attention(out, lse, q []float32, seqs []AttnSeq, s AttnShape) {
 	for i := range seqs {
 		for h := range s.KV {
 			if seqs[i].tiled() && seqs[i].QLen > attnRows { // several items read them
-				seqs[i].put(h, &s)
+				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h})
 			}
+		}
+	}
+	p.meter.noteAttention(seqs, s, 0)
+	j.phase = attnPut
+	p.run(len(j.blocks), j, false)
+	j.phase, j.blocks = attnForward, j.blocks[:0]
+	for i := range seqs {
+		for h := range s.KV {
 			for r := 0; r < seqs[i].QLen; r += attnRows {
 				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h, r0: r, r1: min(r+attnRows, seqs[i].QLen)})
 			}
 		}
 		work += seqs[i].QLen * (seqs[i].Past + seqs[i].QLen) * s.H * s.D
 	}
-	j.phase = attnForward
-	p.meter.noteAttention(seqs, s, 0)
 	p.run(len(j.blocks), j, work < 20_000)
 	*j = attnJob{blocks: j.blocks}
 }
@@ -154,6 +166,7 @@ type attnPhase int
 
 const (
 	attnForward attnPhase = iota
+	attnPut               // new keys and values of one key head into the cache of one sequence
 	attnBackAll           // dq, dk, dv of all rows and keys
 	attnBackQ             // dq of query rows [r0,r1)
 	attnBackKV            // dk, dv of keys [r0,r1)
@@ -172,14 +185,17 @@ type attnJob struct {
 
 func (j *attnJob) item(w *worker, i int) {
 	b := j.blocks[i]
-	if j.phase == attnForward {
-		if s := &j.seqs[b.seq]; s.tiled() && s.QLen <= attnRows {
+	switch s := &j.seqs[b.seq]; j.phase {
+	case attnPut:
+		s.put(b.kv, &j.AttnShape)
+	case attnForward:
+		if s.tiled() && s.QLen <= attnRows {
 			s.put(b.kv, &j.AttnShape)
 		}
 		active.attention(j, w, b)
-		return
+	default:
+		active.attentionBackward(j, w, b)
 	}
-	active.attentionBackward(j, w, b)
 }
 
 func checkAttn(s AttnShape, seqs []AttnSeq, q []float32) {

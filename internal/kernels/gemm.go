@@ -196,7 +196,7 @@ func gemmTiles(m, np int, kind bKind, threads int) (rows, cols int) {
 		widest = 16
 	}
 	rowTiles := (m + tallest - 1) / tallest
-	if np <= 4 && rowTiles < threads && m >= 24*threads { // narrow: rather copy a panel of B twice than wait
+	if np <= 4 && rowTiles < threads && m >= 24*threads { // narrow: rather copy a panel of B for each thread than let them wait
 		rowTiles = threads
 	}
 	for n := (np + widest - 1) / widest; ; n++ {

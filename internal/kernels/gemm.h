@@ -4,10 +4,10 @@
 //
 // A(i,k) = a[i·rs + k·cs], one of rs, cs is 1. B lies as kind says (see bKind in gemm.go), in bf, as bfloat16 in bh,
 // or in few bits in q.
-// No alignment is assumed; c overlaps nothing. scratch holds gemm_scratch() floats.
+// No alignment is assumed; c overlaps nothing. scratch holds what native.go says.
 //
 // For blocks of KC inputs: the rows of A are used where they lie or copied to blocks of MR rows [k][MR]; each group of NP panels
-// of B is used where it lies or copied to [k][16] in L1; then the micro-kernel runs down the row blocks, continuing c through
+// of B is used where it lies or copied to [k][16] in L1, from rows four panels at a time; then the micro-kernel runs down the row blocks, continuing c through
 // memory.
 
 #include "quantised.h"
@@ -192,7 +192,7 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 	const int decoded = q.codes && kind == 0 && rows <= FEW_ROWS && NAME(whole)(&q); // and codes are
 	// With registers for six rows A is read where it lies: copying cost a third of a narrow product and won nothing. Rows that
 	// are a multiple of 4 KiB apart would share a few sets of the cache; those are copied.
-	const int loose = !decoded && (MAX_MR == 6 ? rs % 1024 != 0 && (rs != 1 || cs % 1024 != 0) : rs != 1 && p1 - p0 <= 2 && !(bh && few));
+	const int loose = !decoded && (MAX_MR == 6 ? rows == 1 || rs % 1024 != 0 && (rs != 1 || cs % 1024 != 0) : rs != 1 && p1 - p0 <= 2 && !(bh && few));
 	const int group0 = decoded ? NAME(group_few)(mr0) : MAX_MR > 6 && loose ? 1 : NAME(group)(mr0);
 	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + (kind == 2 ? 4 : group0) * kc * 16;
 	for (long k0 = 0; k0 < kAll; k0 += kc) {

@@ -234,6 +234,9 @@ func TestPairs(t *testing.T) {
 	for i, s := range [][4]int{{1, 40, 20, 16}, {5, 33, 17, 3}, {90, 130, 100, 16}, {400, 48, 64, 32}, {30, 20, 1024, 1024}, {0, 16, 16, 16}} {
 		m, out, in, r := s[0], s[1], s[2], s[3]
 		c := pair{gemmCase: newGemmCase(uint64(i), m, out, in, i%2 == 0), r: r, u: randoms(50, m*r)}
+		if i == 2 || i == 3 {
+			c.w = PackQuantised(NewPool(1).QuantiseNF4(c.wf), out, in)
+		}
 		c.a, c.b = PackF32(randoms(51, r*in), r, in), PackF32(randoms(52, out*r), out, r)
 		c.y, c.dx, c.d = make([]float32, m*out), make([]float32, m*in), append([]float32(nil), c.old[:m*in]...)
 		definition(func() {

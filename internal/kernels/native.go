@@ -59,8 +59,9 @@ func few(g *gemmArgs) (q C.quantised) {
 	return q
 }
 
-// kBlock returns the number of k that gemm takes at a time for a tile of so many rows: all if there are few rows and B is
-// not copied, else, a multiple of 16, so many that a panel of B stays in the L1 cache, or four of what is copied from rows.
+// kBlock returns the number of k that gemm takes at a time for a tile of so many rows, a multiple of 16: so many that a panel of B
+// stays in the L1 cache, or most of the four that are copied from rows; for few rows, which use a panel but once, all of a B that
+// is not in few bits.
 func kBlock(g *gemmArgs, rows int) int {
 	most := 384
 	switch {

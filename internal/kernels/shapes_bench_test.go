@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -68,7 +69,9 @@ func benchAttention(b *testing.B, p *Pool, c Ceiling, s modelShape) {
 		whole[0].put(h, &shape)
 	}
 	for i := range 16 {
-		one = append(one, AttnSeq{QRow: i, QLen: 1, K: whole[0].K, V: v, Past: n - 1, NewK: k[narrow-s.kv*s.d:], NewV: v[narrow-s.kv*s.d:]})
+		own := AttnSeq{QRow: i, QLen: 1, K: slices.Clone(whole[0].K), V: slices.Clone(v), Past: n - 1}
+		own.NewK, own.NewV = k[narrow-s.kv*s.d:], v[narrow-s.kv*s.d:]
+		one = append(one, own)
 	}
 	share(b, p, c, s.name+"/attention/16x1-of-512/forward", func() { p.Attention(o, nil, q, one, shape) })
 }

@@ -24,8 +24,8 @@ func (m *Model) NewDecoder(a *peft.Adapter) *Decoder {
 type Cache struct {
 	k, v [][]float32 // by block; room [KV·D] for each key, in tiles (kernels.TiledKeys), and for each value
 	n    int
-	kv   int // KV
-	d    int // D
+	kv   int // heads
+	d    int // of a head
 }
 
 // NewCache returns an empty cache with room for that many tokens; it grows when there are more.

@@ -139,9 +139,9 @@ func (r *Rehearsal) Loaded() int64 { return int64(r.models[0].Bytes() + r.models
 // Layers is the model's depth.
 func (r *Rehearsal) Layers() int { return r.cfg.Layers }
 
-// CacheBytes is the memory of the keys and values of one token.
-func (r *Rehearsal) CacheBytes() float64 {
-	return float64(r.cfg.Layers * r.cfg.KVHeads * r.cfg.HeadDim * 2 * 4)
+// CacheBytes is the memory of a cache with room for so many tokens.
+func (r *Rehearsal) CacheBytes(tokens int) float64 {
+	return float64(r.cfg.Layers * kernels.TiledKeys(tokens, r.cfg.KVHeads, r.cfg.HeadDim) * 2 * 4)
 }
 
 // LogitBytes is the memory of one row of logits.

@@ -157,6 +157,9 @@ func (s *Stage) readCheckpoint(step int) (checkpointManifest, error) {
 	if m.Step != step {
 		return m, fmt.Errorf("%s says step %d", checkpointFile, m.Step)
 	}
+	if len(m.Files) == 0 {
+		return m, fmt.Errorf("%s names no file", checkpointFile)
+	}
 	for _, f := range m.Files {
 		if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
 			return m, fmt.Errorf("%s names %q, outside the folder", checkpointFile, f.Path)
@@ -171,7 +174,7 @@ func (s *Stage) readCheckpoint(step int) (checkpointManifest, error) {
 		}
 		info, err := os.Stat(s.Path(name))
 		if err != nil || !info.Mode().IsRegular() {
-			return m, fmt.Errorf("%s, which it belongs to, is missing", name)
+			return m, fmt.Errorf("%s, which it belongs to, is missing or no file", name)
 		}
 		if info.Size() < n {
 			return m, fmt.Errorf("%s has %d bytes, it had %d at the checkpoint", name, info.Size(), n)

@@ -91,7 +91,9 @@ func FuzzState(f *testing.F) {
 // FuzzCheckpoint: a damaged checkpoint.json costs its checkpoint, which is said with its folder, and never the stage: that goes
 // on from the one before.
 func FuzzCheckpoint(f *testing.F) {
+	const whole = `{"step":2,"appended":{"log":1},"files":[{"path":"s.json","bytes":2,"sha256":"4355a46b19d348dc2f57c046f8ef63d4538ebb936000f3c9ee954a27460dd865"}]}`
 	for _, s := range []string{
+		whole,
 		`{"step":2,"appended":{"log":1},"files":[]}`, `{"step":2,"appended":{"log":-1}}`, `{"step":2,"appended":{"../r":1}}`, `{"step":2,"appended":{".":0}}`,
 		`{"step":2,"files":[{"path":"../x","bytes":1,"sha256":""}]}`, `{"step":2,"files":[{"path":"","bytes":4096}]}`, `{"step":3}`, `null`, `{`, ``,
 	} {
@@ -107,7 +109,7 @@ func FuzzCheckpoint(f *testing.F) {
 	if _, err := s.Begin(Manifest{}); err != nil {
 		f.Fatal(err)
 	}
-	if err := s.Checkpoint(1, func(string) error { return nil }); err != nil {
+	if err := s.Checkpoint(1, func(dir string) error { return WriteState(dir, "s.json", 1) }); err != nil {
 		f.Fatal(err)
 	}
 	log, second := s.Path("log"), s.stepPath(2)
@@ -121,12 +123,17 @@ func FuzzCheckpoint(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(second, checkpointFile), text, 0o644); err != nil {
 			t.Fatal(err)
 		}
+		if err := WriteState(second, "s.json", 1); err != nil {
+			t.Fatal(err)
+		}
 		s.latestOK = false
 		notes, err := s.findLatest()
 		if err != nil {
 			t.Fatal(err)
 		}
 		switch {
+		case bytes.Equal(text, []byte(whole)) && s.latest != 2:
+			t.Errorf("a whole checkpoint was passed over: %v", notes)
 		case !s.latestOK:
 			t.Error("no checkpoint was found")
 		case s.latest == 1 && (len(notes) != 1 || !strings.Contains(notes[0], second) || exists(second)):
