@@ -192,7 +192,8 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 	const int decoded = q.codes && kind == 0 && rows <= FEW_ROWS && NAME(whole)(&q); // and codes are
 	// With registers for six rows A is read where it lies: copying cost a third of a narrow product and won nothing. Rows that
 	// are a multiple of 4 KiB apart would share a few sets of the cache; those are copied.
-	const int loose = !decoded && (MAX_MR == 6 ? rows == 1 || rs % 1024 != 0 && (rs != 1 || cs % 1024 != 0) : rs != 1 && p1 - p0 <= 2 && !(bh && few));
+	const int apart = rs % 1024 != 0 && (rs != 1 || cs % 1024 != 0);
+	const int loose = !decoded && (MAX_MR == 6 ? rows == 1 || apart : rs != 1 && p1 - p0 <= 2 && !(bh && few));
 	const int group0 = decoded ? NAME(group_few)(mr0) : MAX_MR > 6 && loose ? 1 : NAME(group)(mr0);
 	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + (kind == 2 ? 4 : group0) * kc * 16;
 	for (long k0 = 0; k0 < kAll; k0 += kc) {
