@@ -50,14 +50,6 @@ func (s *AttnSeq) put(kv int, shape *AttnShape) {
 	}
 }
 
-// key returns key k of head kv: element d is at d·stride.
-func (s *AttnSeq) key(k, kv int, shape *AttnShape) (x []float32, stride int) {
-	if s.tiled() {
-		return s.K[k/KeyTile*KeyTile*shape.KV*shape.D+kv*shape.D*KeyTile+k%KeyTile:], KeyTile
-	}
-	return s.K[(k*shape.KV+kv)*shape.D:], 1
-}
-
 // Attention computes causal scaled-dot-product attention with grouped queries (Vaswani et al. 2017, eq. 1; tiles and
 // running maximum after Dao 2023, "FlashAttention-2", algorithm 1): for the query at position t of head h, whose key
 // head is h/(H/KV),

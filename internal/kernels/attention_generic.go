@@ -67,6 +67,14 @@ func attentionGeneric(j *attnJob, w *worker, b attnBlock) {
 	}
 }
 
+// key returns key k of head kv: element d is at d·stride.
+func (s *AttnSeq) key(k, kv int, shape *AttnShape) (x []float32, stride int) {
+	if s.tiled() {
+		return s.K[k/KeyTile*KeyTile*shape.KV*shape.D+kv*shape.D*KeyTile+k%KeyTile:], KeyTile
+	}
+	return s.K[(k*shape.KV+kv)*shape.D:], 1
+}
+
 // dotChain returns Σ_d a_d b_d as one fma chain, b_d at d·stride.
 func dotChain(a, b []float32, stride int) float32 {
 	acc := float32(0)
