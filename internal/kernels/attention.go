@@ -16,8 +16,8 @@ type AttnShape struct {
 // AttentionBackward writes their gradients; the forward pass does not look at them.
 //
 // With NewK and NewV [QLen, KV·D], the keys and values of the queries' own positions, K and V are a cache that lacks them:
-// Attention puts them there first. Such a K lies in tiles, see TiledKeys: one new query would spend most of its time turning keys
-// round. There is no backward pass for it.
+// Attention puts them there first. A cache lies in tiles, see CacheFloats: one new query would spend most of its time turning keys
+// round and collecting them line by line from memory. There is no backward pass for it.
 type AttnSeq struct {
 	QRow, QLen int
 	K, V       []float32
@@ -26,10 +26,17 @@ type AttnSeq struct {
 	NewK, NewV []float32
 }
 
-// TiledKeys is the number of float32 that n keys take in a cache: whole tiles, each [KV, D, KeyTile].
-func TiledKeys(n, kv, d int) int { return (n + KeyTile - 1) / KeyTile * KeyTile * kv * d }
+// CacheFloats is the number of float32 that n keys take in a cache, and n values: whole tiles, [KV, D, KeyTile] of keys and
+// [KV, KeyTile, D] of values.
+func CacheFloats(n, kv, d int) int { return (n + KeyTile - 1) / KeyTile * KeyTile * kv * d }
 
 func (s *AttnSeq) tiled() bool { return s.NewK != nil }
+
+// putsItself: few new keys, which one item reads, and puts.
+func (s *AttnSeq) putsItself() bool { return s.tiled() && s.QLen <= attnRows }
+
+// tile is where tile i of head kv begins in a cache.
+func (s *AttnShape) tile(i, kv int) int { return (i*s.KV + kv) * s.D * KeyTile }
 
 // put writes the new keys and values of head kv into the cache.
 func (s *AttnSeq) put(kv int, shape *AttnShape) {
@@ -37,15 +44,15 @@ func (s *AttnSeq) put(kv int, shape *AttnShape) {
 	for i, n := 0, 0; i < s.QLen; i += n { // the rest of one tile after the other
 		at := s.Past + i
 		n = min(s.QLen-i, KeyTile-at%KeyTile)
-		tile := s.K[at/KeyTile*KeyTile*width+kv*d*KeyTile:][:d*KeyTile]
+		tile := shape.tile(at/KeyTile, kv)
 		for c := range d {
-			to := tile[c*KeyTile+at%KeyTile:][:n]
+			to := s.K[tile+c*KeyTile+at%KeyTile:][:n]
 			for r := range to {
 				to[r] = s.NewK[(i+r)*width+kv*d+c]
 			}
 		}
 		for r := range n {
-			copy(s.V[(at+r)*width+kv*d:][:d], s.NewV[(i+r)*width+kv*d:][:d])
+			copy(s.V[tile+(at%KeyTile+r)*d:][:d], s.NewV[(i+r)*width+kv*d:])
 		}
 	}
 }
@@ -67,11 +74,11 @@ func (p *Pool) Attention(out, lse, q []float32, seqs []AttnSeq, s AttnShape) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	j := &p.jobs.attn
-	*j = attnJob{AttnShape: s, seqs: seqs, q: q, out: out, lse: lse, blocks: j.blocks[:0]}
+	*j = attnJob{AttnShape: s, seqs: seqs, q: q, out: out, lse: lse, blocks: j.blocks[:0], threads: len(p.workers)}
 	work := 0
 	for i := range seqs {
 		for h := range s.KV {
-			if seqs[i].tiled() && seqs[i].QLen > attnRows { // several items read them
+			if seqs[i].tiled() && !seqs[i].putsItself() { // several items read them
 				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h})
 			}
 		}
@@ -173,6 +180,19 @@ type attnJob struct {
 	q, out, lse, dOut, dq []float32
 	phase                 attnPhase
 	blocks                []attnBlock
+	threads               int
+}
+
+// firstTile is what item i reads first of a cache, and how many keys of it; nothing where there is no such item.
+func (j *attnJob) firstTile(i int) (k, v []float32, keys int) {
+	if i >= len(j.blocks) || !j.seqs[j.blocks[i].seq].tiled() {
+		return nil, nil, 0
+	}
+	b := j.blocks[i]
+	s := &j.seqs[b.seq]
+	lo, _ := j.keyRange(s.Past + b.r0)
+	at := j.tile(lo/KeyTile, b.kv)
+	return s.K[at:], s.V[at:], min(s.Past+b.r1-lo/KeyTile*KeyTile, KeyTile)
 }
 
 func (j *attnJob) item(w *worker, i int) {
@@ -181,10 +201,7 @@ func (j *attnJob) item(w *worker, i int) {
 	case attnPut:
 		s.put(b.kv, &j.AttnShape)
 	case attnForward:
-		if s.tiled() && s.QLen <= attnRows {
-			s.put(b.kv, &j.AttnShape)
-		}
-		active.attention(j, w, b)
+		active.attention(j, w, i)
 	default:
 		active.attentionBackward(j, w, b)
 	}
@@ -198,12 +215,12 @@ func checkAttn(s AttnShape, seqs []AttnSeq, q []float32) {
 		t := seqs[i].Past + seqs[i].QLen
 		keys := t * s.KV * s.D
 		if seqs[i].tiled() {
-			if keys = TiledKeys(t, s.KV, s.D); len(seqs[i].NewK) < seqs[i].QLen*s.KV*s.D || len(seqs[i].NewV) < seqs[i].QLen*s.KV*s.D {
+			if keys = CacheFloats(t, s.KV, s.D); len(seqs[i].NewK) < seqs[i].QLen*s.KV*s.D || len(seqs[i].NewV) < seqs[i].QLen*s.KV*s.D {
 				panic("kernels: Attention: NewK or NewV too short")
 			}
 		}
 		if seqs[i].QRow < 0 || seqs[i].QLen < 0 || seqs[i].Past < 0 || len(q) < (seqs[i].QRow+seqs[i].QLen)*s.H*s.D ||
-			len(seqs[i].K) < keys || len(seqs[i].V) < t*s.KV*s.D {
+			len(seqs[i].K) < keys || len(seqs[i].V) < keys {
 			panic("kernels: Attention: q, K or V too short")
 		}
 	}

@@ -82,8 +82,34 @@ INLINE float NAME(softmax_row)(float *s, long np, long j0, long j1, float scale,
 	return c[0];
 }
 
-void NAME(attention)(float *out, float *lse, const float *q, const float *K, const float *V, long H, long KV, long D,
-		     float scale, long window, long past, int tiled, long kv, long r0, long r1, float *scratch) {
+// A cache (tiled) is a row of tiles: keys and values [64·i,64·(i+1)) of head kv lie at (i·KV + kv)·64·D of K, as [D][64], and of
+// V, as [64][D].
+
+// put writes new keys and values [from,to), counted in the whole sequence, into their tile of a cache.
+static void NAME(put)(float *k, float *v, const float *newK, const float *newV, long ld, long past, long from, long to, long D) {
+	for (long t = from; t < to; t++) {
+		const float *x = newK + (t - past) * ld, *y = newV + (t - past) * ld;
+		for (long d = 0; d < D; d++) k[d * KT + t % KT] = x[d];
+		for (long d = 0; d < D; d++) v[t % KT * D + d] = y[d];
+	}
+}
+
+// fetch_keys and fetch_values ask memory for a tile of a cache, of which so many keys are there.
+static void NAME(fetch_keys)(const float *k, long keys, long D) {
+	for (long d = 0; d < D; d++)
+		for (long j = 0; j < keys; j += 16) __builtin_prefetch(k + d * KT + j, 0, 2);
+}
+
+static void NAME(fetch_values)(const float *v, long keys, long D) {
+	for (long i = 0; i < keys * D; i += 16) __builtin_prefetch(v + i, 0, 2);
+}
+
+// Queries of one or two tokens read a cache but once, so the next tile is asked for while one is at work, and behind the last the
+// one at nextK and nextV, of nextKeys keys: what this thread is likely to read next. With newK and newV [n, KV·D], n = r1 - r0,
+// the keys and values of the rows are put into K and V on the way.
+void NAME(attention)(float *out, float *lse, const float *q, float *K, float *V, long H, long KV, long D, float scale, long window,
+		     long past, int tiled, const float *newK, const float *newV, const float *nextK, const float *nextV, long nextKeys,
+		     long kv, long r0, long r1, float *scratch) {
 	const NAME(attn) s = {D, (D + 15) / 16 * 16, H / KV, H * D, KV * D, window, past, scale};
 	const long n = (r1 - r0) * s.group, np = s.DP / 16; // rows: row i is position r0 + i/group, head kv·group + i%group
 	float *kt = scratch, *vt = kt + s.DP * KT, *p = vt + KT * s.DP, *o = p + MM_ROWS * KT, *max = o + n * s.DP, *sum = max + n;
@@ -93,25 +119,29 @@ void NAME(attention)(float *out, float *lse, const float *q, const float *K, con
 	hi = past + r1;
 	for (long i = 0; i < n * s.DP; i += 16) v_store(o + i, v_zero());
 	for (long i = 0; i < n; i++) max[i] = -__builtin_inff(), sum[i] = 0;
-	q += kv * s.group * D, out += kv * s.group * D, K += kv * (tiled ? D * KT : D), V += kv * D;
+	q += kv * s.group * D, out += kv * s.group * D, K += kv * (tiled ? D * KT : D), V += kv * (tiled ? D * KT : D);
+	if (newK) newK += kv * D, newV += kv * D;
 	for (long r = r0; r < r1; r++)
 		for (long d = 0; d < s.group * D; d++) rows[(r - r0) * s.group * D + d] = q[r * s.ldq + d];
 	for (long t0 = first / KT * KT; t0 < hi; t0 += KT) {
 		const long keys = hi - t0 < KT ? hi - t0 : KT;
-		const float *v = V + t0 * s.ldk;
-		long ldv = s.ldk;
-		const float *k = kt;
+		const float *k = kt, *v = V + t0 * s.ldk;
+		long ldv = tiled ? D : s.ldk;
+		if (newK)
+			NAME(put)(K + t0 * s.ldk, V + t0 * s.ldk, newK, newV, s.ldk, past, t0 > past ? t0 : past, t0 + keys, D);
 		if (tiled)
-			k = K + t0 * s.ldk; // tile t0/64, of KV·D·64 floats
+			k = K + t0 * s.ldk;
 		else
 			NAME(transpose_tile)(kt, K + t0 * s.ldk, s.ldk, keys, D);
 		if (D != s.DP) {
-			NAME(pad_tile)(vt, v, s.ldk, keys, D, s.DP);
+			NAME(pad_tile)(vt, v, ldv, keys, D, s.DP);
 			v = vt, ldv = s.DP;
-		} else if (n <= MM_ROWS) { // memory brings the values while the few scores are computed
-			for (long j = 0; j < keys; j++)
-				for (long d = 0; d < D; d += 16) __builtin_prefetch(v + j * ldv + d);
 		}
+		const float *soonK = nextK, *soonV = nextV;
+		long soon = nextKeys;
+		if (hi - t0 > KT) soonK = k + KT * s.ldk, soonV = V + (t0 + KT) * s.ldk, soon = hi - t0 - KT < KT ? hi - t0 - KT : KT;
+		const int once = tiled && n <= MM_ROWS;
+		if (once) NAME(fetch_keys)(soonK, soon, D);
 		for (long i = 0, m; i < n; i += m) {
 			m = n - i < MM_ROWS ? n - i : MM_ROWS;
 			long a[MM_ROWS], b[MM_ROWS], common0 = 0, common1 = KT, any = 0; // row e sees keys [a[e],b[e]) of the tile
@@ -132,6 +162,7 @@ void NAME(attention)(float *out, float *lse, const float *q, const float *K, con
 				const v16 c = v_set1(f);
 				for (long d = 0; d < s.DP && f != 1; d += 16) v_store(o + (i + e) * s.DP + d, v_mul(v_load(o + (i + e) * s.DP + d), c));
 			}
+			if (once) NAME(fetch_values)(soonV, soon, D);
 			// Keys that all rows see go together; what only some see comes before and after, in each row's own order.
 			float *oi = o + i * s.DP;
 			if (common0 < common1) {

@@ -18,9 +18,13 @@ func (s *AttnShape) keyRange(t int) (lo, hi int) {
 //
 // where keys that the query does not see take no part; Σ_j p_j has 16 lanes. At the end out = o · (1/l) and
 // lse = m + log l.
-func attentionGeneric(j *attnJob, w *worker, b attnBlock) {
+func attentionGeneric(j *attnJob, w *worker, i int) {
+	b := j.blocks[i]
 	seq, D := &j.seqs[b.seq], j.D
-	group, ldq, ldk := j.H/j.KV, j.H*j.D, j.KV*j.D
+	if seq.putsItself() {
+		seq.put(b.kv, &j.AttnShape)
+	}
+	group, ldq := j.H/j.KV, j.H*j.D
 	for r := b.r0; r < b.r1; r++ {
 		lo, hi := j.keyRange(seq.Past + r)
 		for h := b.kv * group; h < (b.kv+1)*group; h++ {
@@ -50,7 +54,7 @@ func attentionGeneric(j *attnJob, w *worker, b attnBlock) {
 				for d := range o {
 					acc := o[d] * c
 					for k := j0; k < j1; k++ {
-						acc = fma32(p[k-t0], seq.V[k*ldk+b.kv*D+d], acc)
+						acc = fma32(p[k-t0], seq.value(k, b.kv, &j.AttnShape)[d], acc)
 					}
 					o[d] = acc
 				}
@@ -70,9 +74,17 @@ func attentionGeneric(j *attnJob, w *worker, b attnBlock) {
 // key returns key k of head kv: element d is at d·stride.
 func (s *AttnSeq) key(k, kv int, shape *AttnShape) (x []float32, stride int) {
 	if s.tiled() {
-		return s.K[k/KeyTile*KeyTile*shape.KV*shape.D+kv*shape.D*KeyTile+k%KeyTile:], KeyTile
+		return s.K[shape.tile(k/KeyTile, kv)+k%KeyTile:], KeyTile
 	}
 	return s.K[(k*shape.KV+kv)*shape.D:], 1
+}
+
+// value returns value k of head kv.
+func (s *AttnSeq) value(k, kv int, shape *AttnShape) []float32 {
+	if s.tiled() {
+		return s.V[shape.tile(k/KeyTile, kv)+k%KeyTile*shape.D:]
+	}
+	return s.V[(k*shape.KV+kv)*shape.D:]
 }
 
 // dotChain returns Σ_d a_d b_d as one fma chain, b_d at d·stride.

@@ -231,9 +231,9 @@ func TestAttentionTokenByToken(t *testing.T) {
 					step := how.step
 					k, _ := guarded(t, n*narrow, 3)
 					if how.tiled {
-						k, _ = guarded(t, TiledKeys(n, c.KV, c.D), 3)
+						k, _ = guarded(t, CacheFloats(n, c.KV, c.D), 3)
 					}
-					v, _ := guarded(t, n*narrow, 5)
+					v, _ := guarded(t, len(k), 5)
 					for past := 0; past < n; past += step {
 						m := min(step, n-past)
 						seq := AttnSeq{QLen: m, K: k, V: v, Past: past}

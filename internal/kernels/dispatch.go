@@ -11,13 +11,13 @@ import (
 type table struct {
 	name              string
 	gemm              func(g *gemmArgs, w *worker, i0, i1, p0, p1 int)
-	attention         func(j *attnJob, w *worker, b attnBlock)
+	attention         func(j *attnJob, w *worker, i int)
 	attentionBackward func(j *attnJob, w *worker, b attnBlock)
 	rmsNorm           func(j *rowJob, lo, hi int)
 	rmsNormBackward   func(j *rowJob, lo, hi int)
 	rmsNormGrad       func(j *rowJob, lo, hi int)
 	rope              func(j *rowJob, lo, hi int)
-	logSumExp         func(j *rowJob, lo, hi int)
+	lseTile           func(z []float32, scale float32) LSE
 	softmaxGrad       func(j *rowJob, lo, hi int)
 	add               func(dst, a, b []float32)
 	axpy              func(y, x []float32, s float32)
@@ -32,7 +32,7 @@ func genericTable() *table {
 	return &table{
 		name: "generic", gemm: gemmGeneric, attention: attentionGeneric, attentionBackward: attentionBackwardGeneric,
 		rmsNorm: rmsNormGeneric, rmsNormBackward: rmsNormBackwardGeneric, rmsNormGrad: rmsNormGradGeneric,
-		rope: ropeGeneric, logSumExp: logSumExpGeneric, softmaxGrad: softmaxGradGeneric,
+		rope: ropeGeneric, lseTile: lseTileGeneric, softmaxGrad: softmaxGradGeneric,
 		add: addGeneric, axpy: axpyGeneric, scale: scaleGeneric,
 		swiglu: swigluGeneric, swigluBackward: swigluBackwardGeneric,
 		adamw: adamwGeneric, sumSquares: sumSquaresGeneric,

@@ -33,9 +33,11 @@ KERNEL(void, gemm, (c, ldc, a, rs, cs, bf, bh, ldb, kind, n, k, acc, i0, i1, p0,
        float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb, int kind, long n,
        long k, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch, quantised q)
 
-KERNEL(void, attention, (out, lse, q, K, V, H, KV, D, scale, window, past, tiled, kv, r0, r1, scratch),
-       float *out, float *lse, const float *q, const float *K, const float *V, long H, long KV, long D, float scale,
-       long window, long past, int tiled, long kv, long r0, long r1, float *scratch)
+KERNEL(void, attention,
+       (out, lse, q, K, V, H, KV, D, scale, window, past, tiled, newK, newV, nextK, nextV, nextKeys, kv, r0, r1, scratch),
+       float *out, float *lse, const float *q, float *K, float *V, long H, long KV, long D, float scale, long window, long past,
+       int tiled, const float *newK, const float *newV, const float *nextK, const float *nextV, long nextKeys, long kv, long r0,
+       long r1, float *scratch)
 
 KERNEL(void, attention_backward,
        (dq, dk, dv, dOut, q, out, lse, K, V, H, KV, D, scale, window, past, n, kv, r0, r1, wantQ, wantKV, scratch),

@@ -20,7 +20,7 @@ func nativeTable(name string, n native) *table {
 	return &table{
 		name: name, gemm: n.gemm, attention: n.attention, attentionBackward: n.attentionBackward,
 		rmsNorm: n.rmsNorm, rmsNormBackward: n.rmsNormBackward, rmsNormGrad: n.rmsNormGrad,
-		rope: n.rope, logSumExp: n.logSumExp, softmaxGrad: n.softmaxGrad,
+		rope: n.rope, lseTile: n.lseTile, softmaxGrad: n.softmaxGrad,
 		add: n.add, axpy: n.axpy, scale: n.scale, swiglu: n.swiglu, swigluBackward: n.swigluBackward,
 		adamw: n.adamw, sumSquares: n.sumSquares,
 	}
@@ -74,16 +74,22 @@ func kBlock(g *gemmArgs, rows int) int {
 	return ((g.k+n-1)/n + 15) &^ 15
 }
 
-func (n native) attention(j *attnJob, w *worker, b attnBlock) {
+func (n native) attention(j *attnJob, w *worker, i int) {
+	b := j.blocks[i]
 	s, dp, rows := &j.seqs[b.seq], panels(j.D)*panelWidth, (b.r1-b.r0)*j.H/j.KV
 	scratch := w.floats(2*dp*KeyTile + 6*KeyTile + rows*(dp+2+j.D))
 	at := s.QRow * j.H
-	var lse []float32
+	var lse, newK, newV []float32
 	if j.lse != nil {
 		lse = j.lse[at:]
 	}
+	if s.putsItself() {
+		newK, newV = s.NewK, s.NewV
+	}
+	nextK, nextV, nextKeys := j.firstTile(i + j.threads)
 	C.attention(C.int(n), ptr(j.out[at*j.D:]), ptr(lse), ptr(j.q[at*j.D:]), ptr(s.K), ptr(s.V), C.long(j.H), C.long(j.KV), C.long(j.D),
-		C.float(j.Scale), C.long(j.Window), C.long(s.Past), cBool(s.tiled()), C.long(b.kv), C.long(b.r0), C.long(b.r1), ptr(scratch))
+		C.float(j.Scale), C.long(j.Window), C.long(s.Past), cBool(s.tiled()), ptr(newK), ptr(newV),
+		ptr(nextK), ptr(nextV), C.long(nextKeys), C.long(b.kv), C.long(b.r0), C.long(b.r1), ptr(scratch))
 }
 
 func (n native) attentionBackward(j *attnJob, w *worker, b attnBlock) {
@@ -148,12 +154,10 @@ func (n native) rope(j *rowJob, lo, hi int) {
 		C.long(hi-lo), C.long(j.k), C.long(j.rope.D), C.long(j.rope.Rot/2), cBool(j.acc))
 }
 
-func (n native) logSumExp(j *rowJob, lo, hi int) {
+func (n native) lseTile(z []float32, scale float32) LSE {
 	var t [3]C.double
-	for r := lo; r < hi; r++ {
-		C.lse_tile(C.int(n), &t[0], ptr(j.a[r*j.n:]), C.long(j.n), C.float(j.s))
-		j.lse[r].merge(LSE{Max: float32(t[0]), Sum: float64(t[1]), Dot: float64(t[2])})
-	}
+	C.lse_tile(C.int(n), &t[0], ptr(z), C.long(len(z)), C.float(scale))
+	return LSE{Max: float32(t[0]), Sum: float64(t[1]), Dot: float64(t[2])}
 }
 
 func (n native) softmaxGrad(j *rowJob, lo, hi int) {

@@ -113,7 +113,9 @@ func (j *rowJob) item(_ *worker, i int) {
 	case opRoPE:
 		active.rope(j, lo, hi)
 	case opLogSumExp:
-		active.logSumExp(j, lo, hi)
+		for r := lo; r < hi; r++ {
+			j.lse[r].merge(active.lseTile(j.a[r*j.n:(r+1)*j.n], j.s))
+		}
 	case opSoftmaxGrad:
 		active.softmaxGrad(j, lo, hi)
 	case opGather:

@@ -64,12 +64,13 @@ func benchAttention(b *testing.B, p *Pool, c Ceiling, s modelShape) {
 	share(b, p, c, s.name+"/attention/512/forward", func() { p.Attention(o, lse, q, whole, shape) })
 	share(b, p, c, s.name+"/attention/512/backward", func() { p.AttentionBackward(dq, do, q, o, lse, whole, shape) })
 	var one []AttnSeq
-	whole[0].K, whole[0].NewK, whole[0].NewV = make([]float32, TiledKeys(n, s.kv, s.d)), k, v
+	whole[0].K, whole[0].V = make([]float32, CacheFloats(n, s.kv, s.d)), make([]float32, CacheFloats(n, s.kv, s.d))
+	whole[0].NewK, whole[0].NewV = k, v
 	for h := range s.kv {
 		whole[0].put(h, &shape)
 	}
 	for i := range 16 {
-		own := AttnSeq{QRow: i, QLen: 1, K: slices.Clone(whole[0].K), V: slices.Clone(v), Past: n - 1}
+		own := AttnSeq{QRow: i, QLen: 1, K: slices.Clone(whole[0].K), V: slices.Clone(whole[0].V), Past: n - 1}
 		own.NewK, own.NewV = k[narrow-s.kv*s.d:], v[narrow-s.kv*s.d:]
 		one = append(one, own)
 	}
@@ -124,6 +125,34 @@ func BenchmarkPeerShapes(b *testing.B) {
 				p.Linear(y, x, m, w, false)
 			}
 			gflops(b, 2*float64(m)*float64(out)*float64(in))
+		})
+	}
+}
+
+// BenchmarkAttentionDecode is the attention of one new token of 64 sequences with 65 keys, block after block: the caches of one
+// block stay in the processor, those of six nearly, those of forty come from memory.
+func BenchmarkAttentionDecode(b *testing.B) {
+	const sequences, keys, room = 64, 65, 160
+	s := AttnShape{H: 4, KV: 2, D: 32, Scale: 0.2}
+	wide, narrow := s.H*s.D, s.KV*s.D
+	for _, blocks := range []int{1, 6, 40} {
+		b.Run(fmt.Sprintf("blocks=%d", blocks), func(b *testing.B) {
+			p := NewPool(0)
+			defer p.Close()
+			q, out := randoms(1, sequences*wide), make([]float32, sequences*wide)
+			k, v := randoms(2, sequences*narrow), randoms(3, sequences*narrow)
+			caches := make([][]AttnSeq, blocks)
+			for l := range caches {
+				for i := range sequences {
+					x := AttnSeq{QRow: i, QLen: 1, Past: keys - 1, NewK: k[i*narrow:][:narrow], NewV: v[i*narrow:][:narrow]}
+					x.K, x.V = make([]float32, CacheFloats(room, s.KV, s.D)), make([]float32, CacheFloats(room, s.KV, s.D))
+					caches[l] = append(caches[l], x)
+				}
+			}
+			for l := 0; b.Loop(); l = (l + 1) % blocks {
+				p.Attention(out, nil, q, caches[l], s)
+			}
+			gflops(b, 4*sequences*keys*float64(wide))
 		})
 	}
 }

@@ -54,15 +54,15 @@ func LogSumExp(z []float32, scale float32, tiles []LSE) LSE {
 		panic("kernels: LogSumExp: wrong number of tiles")
 	}
 	s := NewLSE()
-	j := rowJob{lse: []LSE{{}}, s: scale}
 	for i := 0; len(z) > 0; i++ {
-		j.lse[0], j.a, j.n = NewLSE(), z, min(VocabTile, len(z))
-		active.logSumExp(&j, 0, 1)
-		s.merge(j.lse[0])
+		n := min(VocabTile, len(z))
+		t := NewLSE()
+		t.merge(active.lseTile(z[:n], scale))
+		s.merge(t)
 		if tiles != nil {
-			tiles[i] = j.lse[0]
+			tiles[i] = t
 		}
-		z = z[j.n:]
+		z = z[n:]
 	}
 	return s
 }

@@ -5,13 +5,7 @@ import "math"
 // lseBlock is the number of logits summed in float32 (16 per lane) before the sum continues in float64.
 const lseBlock = 256
 
-// logSumExpGeneric continues the states of rows [lo,hi) with their tile: a = z.
-func logSumExpGeneric(j *rowJob, lo, hi int) {
-	for r := lo; r < hi; r++ {
-		j.lse[r].merge(lseTileGeneric(j.a[r*j.n:(r+1)*j.n], j.s))
-	}
-}
-
+// lseTileGeneric is the state of one tile of logits z, each multiplied by scale.
 func lseTileGeneric(z []float32, scale float32) LSE {
 	t := NewLSE()
 	for _, v := range z {

@@ -22,7 +22,7 @@ func (m *Model) NewDecoder(a *peft.Adapter) *Decoder {
 
 // Cache holds the keys and values of one sequence, for every block.
 type Cache struct {
-	k, v [][]float32 // by block; room [KV·D] for each key, in tiles (kernels.TiledKeys), and for each value
+	k, v [][]float32 // by block, in tiles: see kernels.CacheFloats
 	n    int
 	kv   int // heads
 	d    int // of a head
@@ -54,8 +54,8 @@ func (c *Cache) CopyFrom(src *Cache, n int) {
 	c.n = 0
 	c.grow(n)
 	for l := range c.k {
-		copy(c.k[l], src.k[l][:kernels.TiledKeys(n, c.kv, c.d)])
-		copy(c.v[l], src.v[l][:n*c.kv*c.d])
+		copy(c.k[l], src.k[l][:kernels.CacheFloats(n, c.kv, c.d)])
+		copy(c.v[l], src.v[l][:kernels.CacheFloats(n, c.kv, c.d)])
 	}
 	c.n = n
 }
@@ -63,13 +63,13 @@ func (c *Cache) CopyFrom(src *Cache, n int) {
 // Bytes is the memory the cache takes.
 func (c *Cache) Bytes() int { return 8 * len(c.k) * len(c.k[0]) }
 
-// grow makes room for n tokens in all, in whole tiles of keys.
+// grow makes room for n tokens in all, in whole tiles.
 func (c *Cache) grow(n int) {
 	width := c.kv * c.d
 	if n*width <= len(c.k[0]) {
 		return
 	}
-	size := kernels.TiledKeys(max(n, 2*len(c.k[0])/width), c.kv, c.d)
+	size := kernels.CacheFloats(max(n, 2*len(c.k[0])/width), c.kv, c.d)
 	for l := range c.k {
 		for _, kv := range []*[]float32{&c.k[l], &c.v[l]} {
 			longer := make([]float32, size)

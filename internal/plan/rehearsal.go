@@ -141,7 +141,7 @@ func (r *Rehearsal) Layers() int { return r.cfg.Layers }
 
 // CacheBytes is the memory of a cache with room for so many tokens.
 func (r *Rehearsal) CacheBytes(tokens int) float64 {
-	return float64(r.cfg.Layers * kernels.TiledKeys(tokens, r.cfg.KVHeads, r.cfg.HeadDim) * 2 * 4)
+	return float64(r.cfg.Layers * kernels.CacheFloats(tokens, r.cfg.KVHeads, r.cfg.HeadDim) * 2 * 4)
 }
 
 // LogitBytes is the memory of one row of logits.
