@@ -28,21 +28,14 @@ func Generate(ctx context.Context, m *model.Model, a *peft.Adapter, reqs []Reque
 	if o.MaxBatch == 0 {
 		o.MaxBatch = defaultBatch
 	}
-	g := &generator{
-		m: m, a: a, o: &o, reqs: reqs, done: make([]Completion, len(reqs)),
-		decoder: m.NewDecoder(a), tape: tensor.NewInferenceTape(m.Pool()),
-	}
-	g.group()
+	g := newGenerator(m, a, reqs, &o)
 	for g.next < len(reqs) || len(g.running) > 0 {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		g.admit()
-		g.step()
-		if err := g.draw(); err != nil {
+		if err := g.token(); err != nil {
 			return nil, err
 		}
-		g.retire()
 	}
 	return g.done, nil
 }
@@ -63,6 +56,31 @@ type generator struct {
 	running []*sequence
 	fresh   []*prompt      // prompts that this step computes
 	idle    []*model.Cache // of sequences that ended
+
+	feeds    []model.Feed // of this step
+	rows     []int32      // the last row of each feed
+	drawNext func(i int)  // draws running[i]'s next token
+}
+
+func newGenerator(m *model.Model, a *peft.Adapter, reqs []Request, o *Options) *generator {
+	g := &generator{
+		m: m, a: a, o: o, reqs: reqs, done: make([]Completion, len(reqs)),
+		decoder: m.NewDecoder(a), tape: tensor.NewInferenceTape(m.Pool()),
+	}
+	g.drawNext = g.drawOne
+	g.group()
+	return g
+}
+
+// token gives every running sequence its next token.
+func (g *generator) token() error {
+	g.admit()
+	g.step()
+	if err := g.draw(); err != nil {
+		return err
+	}
+	g.retire()
+	return nil
 }
 
 // prompt is the prompt of one or several requests, computed once.
@@ -146,7 +164,10 @@ func (g *generator) admit() {
 			g.fresh = append(g.fresh, p)
 		}
 		p.left--
-		g.running = append(g.running, &sequence{request: g.next, prompt: p})
+		room := min(g.o.MaxNew, 512)
+		g.running = append(g.running, &sequence{request: g.next, prompt: p, Completion: Completion{
+			IDs: make([]int32, 0, room), LogProbs: make([]float32, 0, room),
+		}})
 		g.next++
 	}
 }
@@ -161,28 +182,30 @@ func (g *generator) newCache(tokens int) *model.Cache {
 	return g.m.NewCache(tokens + min(g.o.MaxNew, 128))
 }
 
+// feed adds ids to what this step computes.
+func (g *generator) feed(c *model.Cache, ids []int32) {
+	row := int32(len(ids)) - 1
+	if n := len(g.rows); n > 0 {
+		row += g.rows[n-1] + 1
+	}
+	g.feeds, g.rows = append(g.feeds, model.Feed{Cache: c, IDs: ids}), append(g.rows, row)
+}
+
 // step computes the logits after every new prompt and after the last token of every sequence.
 func (g *generator) step() {
-	var feeds []model.Feed
-	var rows []int32
-	row := int32(-1)
-	feed := func(c *model.Cache, ids []int32) {
-		feeds = append(feeds, model.Feed{Cache: c, IDs: ids})
-		row += int32(len(ids))
-		rows = append(rows, row)
-	}
+	g.feeds, g.rows = g.feeds[:0], g.rows[:0]
 	for _, p := range g.fresh {
-		feed(p.cache, p.ids[p.cache.Len():])
+		g.feed(p.cache, p.ids[p.cache.Len():])
 	}
 	for _, s := range g.running {
 		if s.cache != nil {
-			feed(s.cache, s.last[:])
+			g.feed(s.cache, s.last[:])
 		}
 	}
 	var logits *tensor.Tensor
-	if len(feeds) > 0 {
+	if len(g.feeds) > 0 {
 		g.tape.Reset()
-		logits = g.m.Logits(g.tape, g.a, g.decoder.Step(g.tape, feeds), rows)
+		logits = g.m.Logits(g.tape, g.a, g.decoder.Step(g.tape, g.feeds), g.rows)
 	}
 	i := 0
 	take := func() []float32 {
@@ -210,19 +233,22 @@ func (g *generator) step() {
 	}
 }
 
+// drawOne takes the next token of sequence i.
+func (g *generator) drawOne(i int) {
+	s := g.running[i]
+	r, n := g.reqs[s.request], len(s.IDs)
+	var banned []int32
+	if n < g.o.MinNew && !g.o.IgnoreStop {
+		banned = g.o.StopIDs
+	}
+	var logp float32
+	s.last[0], logp, s.ok = s.sampler.draw(s.logits, g.o, banned, rng.At(g.o.Seed, r.Episode, r.Sample, uint64(n)))
+	s.IDs, s.LogProbs = append(s.IDs, s.last[0]), append(s.LogProbs, logp)
+}
+
 // draw takes one token for each sequence.
 func (g *generator) draw() error {
-	g.m.Pool().Do(len(g.running), func(i int) {
-		s := g.running[i]
-		r, n := g.reqs[s.request], len(s.IDs)
-		var banned []int32
-		if n < g.o.MinNew && !g.o.IgnoreStop {
-			banned = g.o.StopIDs
-		}
-		var logp float32
-		s.last[0], logp, s.ok = s.sampler.draw(s.logits, g.o, banned, rng.At(g.o.Seed, r.Episode, r.Sample, uint64(n)))
-		s.IDs, s.LogProbs = append(s.IDs, s.last[0]), append(s.LogProbs, logp)
-	})
+	g.m.Pool().Do(len(g.running), g.drawNext)
 	for _, s := range g.running {
 		if !s.ok {
 			return fmt.Errorf("request %d, new token %d: no token can be drawn, the logits are not finite: the weights or the adapter are damaged", s.request, len(s.IDs))

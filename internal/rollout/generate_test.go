@@ -341,3 +341,29 @@ func TestToken(t *testing.T) {
 		}
 	}
 }
+
+// Once the sequences run, a token of each leaves no garbage, drawn from all tokens or from some, or the likeliest.
+func TestTokensLeaveNoGarbage(t *testing.T) {
+	for name, o := range map[string]Options{
+		"whole":  {Temperature: 0.8},
+		"greedy": {Greedy: true},
+		"top-k":  {Temperature: 1, TopK: 20, MinP: 0.01},
+	} {
+		for _, threads := range []int{1, 2} {
+			m, a := small(t, threads)
+			o.MaxNew, o.MaxBatch, o.IgnoreStop = 100, 7, true
+			g := newGenerator(m, a, prompts(m.Vocab, 7), &o)
+			token := func() {
+				if err := g.token(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 10 {
+				token()
+			}
+			if n := testing.AllocsPerRun(40, token); n != 0 {
+				t.Errorf("%s, %d threads: %v allocations a token of seven sequences", name, threads, n)
+			}
+		}
+	}
+}
