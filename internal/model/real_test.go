@@ -83,6 +83,9 @@ func TestStoriesAgainstReference(t *testing.T) {
 				} `json:"cases"`
 			}
 			golden.JSON(t, filepath.Join(dir, "golden.json"), &ref)
+			if testing.Short() {
+				ref.Cases = ref.Cases[:1]
+			}
 			for i, c := range ref.Cases {
 				tape, last := tensor.NewInferenceTape(m.Pool()), int32(len(c.IDs)-1)
 				logits := m.Logits(tape, nil, m.Hidden(tape, nil, Pack(c.IDs)), []int32{last}).Data
@@ -124,20 +127,23 @@ func TestSmolLM2AgainstTransformers(t *testing.T) {
 	m := openFolder(t, golden.SmolLM2(t, "hf"))
 	var ref smollm2
 	golden.JSON(t, filepath.Join(golden.Dir(t, "smollm2"), "golden.json"), &ref)
-	got := logProbsOfAll(m, ref.Perplexity.IDs)
-	within(t, "WikiText-2", got, ref.Perplexity.LogProbs, 3*ref.Perplexity.Error)
-	nll := 0.0
-	for _, v := range got {
-		nll -= float64(v) / float64(len(got))
-	}
-	if math.Abs(nll-ref.Perplexity.MeanNLL) > 1e-5 {
-		t.Errorf("mean negative log-likelihood %v, want %v", nll, ref.Perplexity.MeanNLL)
+	if testing.Short() { // what the pure Go arithmetic computes in seconds
+		p := &ref.Prompts[0]
+		p.GreedyIDs, p.GreedyLogProbs = p.GreedyIDs[:4], p.GreedyLogProbs[:4]
+		ref.Prompts = ref.Prompts[:1]
+	} else {
+		got := logProbsOfAll(m, ref.Perplexity.IDs)
+		within(t, "WikiText-2", got, ref.Perplexity.LogProbs, 3*ref.Perplexity.Error)
+		nll := 0.0
+		for _, v := range got {
+			nll -= float64(v) / float64(len(got))
+		}
+		if math.Abs(nll-ref.Perplexity.MeanNLL) > 1e-5 {
+			t.Errorf("mean negative log-likelihood %v, want %v", nll, ref.Perplexity.MeanNLL)
+		}
 	}
 	var prompts [][]int32
 	var lengths []int
-	if testing.Short() {
-		ref.Prompts = ref.Prompts[:3]
-	}
 	for i, p := range ref.Prompts {
 		prompts, lengths = append(prompts, p.IDs), append(lengths, len(p.GreedyIDs))
 		within(t, fmt.Sprint("prompt ", i), logProbsOfAll(m, p.IDs), p.LogProbs, 3*ref.PromptError)
