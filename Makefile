@@ -24,11 +24,13 @@ FUZZTIME ?= 20s
 BENCHTIME ?= 300ms
 BENCHFLAGS ?=
 GOTESTFLAGS ?=
+ENGINE := ./internal/kernels ./internal/tensor ./internal/model
+VARIANTFLAGS ?= -short
 
 $(TOOLCHAIN): scripts/setup.sh go.mod
 	@scripts/setup.sh $@
 
-.PHONY: help setup build quickstart test lint lint-c race noasm arm fuzz bench bench-all bench-ceiling bench-peers bench-gate large plan-check tales tales-seeds chaos check-peft clean
+.PHONY: help setup build quickstart test lint lint-c race noasm variants sanitizers ci-full arm fuzz bench bench-all bench-ceiling bench-peers bench-gate large plan-check tales tales-seeds chaos check-peft clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -39,7 +41,7 @@ setup: $(TOOLCHAIN) ## check for Go and a C compiler, install what is missing wh
 build: ## build bin/plumb
 	$(GO) build -o bin/plumb ./cmd/plumb
 
-quickstart: build ## sft, pairs, labels, reward, ppo and eval of the embedded model; 3 to 5 minutes on two cores
+quickstart: build ## sft, pairs, labels, reward, ppo and eval of the embedded model; 2 to 4 minutes on two cores
 	@rm -rf runs/quickstart
 	bin/plumb run recipes/quickstart.yaml
 
@@ -61,7 +63,21 @@ race: ## the tests under the race detector
 
 noasm: ## build and test the pure Go arithmetic
 	CGO_ENABLED=0 $(GO) build ./...
-	CGO_ENABLED=0 $(GO) test -short ./internal/kernels ./internal/tensor ./internal/model
+	CGO_ENABLED=0 $(GO) test $(VARIANTFLAGS) $(ENGINE)
+
+variants: noasm ## the engine's tests in pure Go, and with C on the definitions of the kernels
+	PLUMB_KERNELS=generic $(GO) test $(VARIANTFLAGS) $(ENGINE)
+
+sanitizers: ## the engine's tests under the race detector and under AddressSanitizer
+	@if [ "$(CGO)" != 1 ]; then echo "no C compiler: neither the race detector nor AddressSanitizer"; exit; fi; set -ex; \
+	$(GO) test -race $(VARIANTFLAGS) $(ENGINE); \
+	$(GO) test -asan $(VARIANTFLAGS) $(ENGINE)
+
+ci-full: ## all that can be tested here, without shortcuts: hours
+	$(MAKE) lint
+	PLUMB_LOAD=1 $(MAKE) test GOTESTFLAGS='-count=1 -timeout 60m'
+	$(MAKE) variants sanitizers VARIANTFLAGS='-timeout 60m'
+	$(MAKE) race chaos fuzz quickstart
 
 arm: ## build for 64-bit ARM and test its kernels in an emulator (gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, qemu-user)
 	CGO_ENABLED=1 GOARCH=arm64 CC=aarch64-linux-gnu-gcc $(GO) build ./...
