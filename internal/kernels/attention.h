@@ -1,7 +1,7 @@
 // Flash attention of one block: the query heads of one key head, some rows of one sequence. The formulas, chains and
 // orders are in attention_generic.go; D is padded to DP, a multiple of 16, inside scratch.
 //
-// Per tile of 64 keys: K as [D][64], transposed here or long before (tiled: put in attention.go), and V [64][DP] lie in L1; rows go by sixes through
+// Per tile of 64 keys: K as [D][64], transposed here or, in a cache, when it was put there, and V [64][DP] lie in L1; rows go by sixes through
 // scores (6 × 64), softmax, and the product with V. Keys that a row does not see are left out of its chains, not
 // multiplied by zero: so what lies in a cache beyond a row cannot reach it.
 
@@ -139,7 +139,7 @@ void NAME(attention)(float *out, float *lse, const float *q, float *K, float *V,
 		}
 		const float *soonK = nextK, *soonV = nextV;
 		long soon = nextKeys;
-		if (hi - t0 > KT) soonK = k + KT * s.ldk, soonV = V + (t0 + KT) * s.ldk, soon = hi - t0 - KT < KT ? hi - t0 - KT : KT;
+		if (tiled && hi - t0 > KT) soonK = k + KT * s.ldk, soonV = V + (t0 + KT) * s.ldk, soon = hi - t0 - KT < KT ? hi - t0 - KT : KT;
 		const int once = tiled && n <= MM_ROWS;
 		if (once) NAME(fetch_keys)(soonK, soon, D);
 		for (long i = 0, m; i < n; i += m) {

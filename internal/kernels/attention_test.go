@@ -227,7 +227,7 @@ func TestAttentionTokenByToken(t *testing.T) {
 				for _, how := range []struct {
 					step  int
 					tiled bool
-				}{{1, false}, {7, false}, {64, false}, {1, true}, {7, true}, {100, true}} {
+				}{{1, false}, {7, false}, {64, false}, {1, true}, {7, true}, {64, true}, {100, true}} {
 					step := how.step
 					k, _ := guarded(t, n*narrow, 3)
 					if how.tiled {
@@ -254,6 +254,36 @@ func TestAttentionTokenByToken(t *testing.T) {
 					}
 				}
 				row += n
+			}
+		}
+	})
+}
+
+// TestAttentionOfManyCaches: sequences side by side, each in its cache, have the bits they have alone, whatever each is asked for.
+func TestAttentionOfManyCaches(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		for i, c := range attnCases {
+			wide, narrow := c.H*c.D, c.KV*c.D
+			for _, threads := range []int{1, 3} {
+				p := NewPool(threads)
+				defer p.Close()
+				want, _ := c.forward(p)
+				var seqs, last []AttnSeq
+				row := 0
+				for _, n := range c.lens {
+					from := row * narrow
+					x := AttnSeq{QRow: row, QLen: n - 1, NewK: c.k[from:], NewV: c.v[from:]}
+					x.K, _ = guarded(t, CacheFloats(n, c.KV, c.D), 3)
+					x.V, _ = guarded(t, CacheFloats(n, c.KV, c.D), 5)
+					seqs = append(seqs, x)
+					at := from + (n-1)*narrow
+					last = append(last, AttnSeq{QRow: row + n - 1, QLen: 1, Past: n - 1, K: x.K, V: x.V, NewK: c.k[at:], NewV: c.v[at:]})
+					row += n
+				}
+				out := make([]float32, row*wide)
+				p.Attention(out, nil, c.q, seqs, c.AttnShape)
+				p.Attention(out, nil, c.q, last, c.AttnShape)
+				sameBits(t, fmt.Sprintf("case %d, %d threads", i, threads), out, want)
 			}
 		}
 	})
