@@ -1,8 +1,8 @@
 // Flash attention of one block: the query heads of one key head, some rows of one sequence. The formulas, chains and
 // orders are in attention_generic.go; D is padded to DP, a multiple of 16, inside scratch.
 //
-// Per tile of 64 keys: K as [D][64], transposed here or, in a cache, when it was put there, and V [64][DP] lie in L1; rows go by sixes through
-// scores (6 × 64), softmax, and the product with V. Keys that a row does not see are left out of its chains, not
+// Per tile of 64 keys: K as [D][64], transposed here or, in a cache, when it was put there, and V [64][DP] lie in L1; rows go by
+// sixes through scores (6 × 64), softmax, and the product with V. Keys that a row does not see are left out of its chains, not
 // multiplied by zero: so what lies in a cache beyond a row cannot reach it.
 
 enum { KT = 64, MM_ROWS = 6 };
@@ -104,7 +104,7 @@ static void NAME(fetch_values)(const float *v, long keys, long D) {
 	for (long i = 0; i < keys * D; i += 16) __builtin_prefetch(v + i, 0, 2);
 }
 
-// Queries of one or two tokens read a cache but once, so the next tile is asked for while one is at work, and behind the last the
+// Up to MM_ROWS rows read a cache but once, so the next tile is asked for while one is at work, and behind the last the
 // one at nextK and nextV, of nextKeys keys: what this thread is likely to read next. With newK and newV [n, KV·D], n = r1 - r0,
 // the keys and values of the rows are put into K and V on the way.
 void NAME(attention)(float *out, float *lse, const float *q, float *K, float *V, long H, long KV, long D, float scale, long window,
