@@ -54,16 +54,18 @@ type state struct {
 const maxNonFinite = 3
 
 type trainer struct {
-	c     Config
-	in    Inputs
-	st    *run.Stage
-	plan  plan
-	tape  *tensor.Tape
-	eval  *tensor.Tape
-	opt   *optim.AdamW
-	loss  *objective.Loss
-	rates optim.Schedule
-	state state
+	c      Config
+	in     Inputs
+	st     *run.Stage
+	plan   plan
+	tape   *tensor.Tape
+	eval   *tensor.Tape
+	opt    *optim.AdamW
+	loss   *objective.Loss
+	rates  optim.Schedule
+	state  state
+	held   Accuracy // as last measured, after step heldAt
+	heldAt int
 }
 
 // Result is how a training ended.
@@ -123,8 +125,12 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Result, e
 			return Result{}, err
 		}
 	}
-	held, err := Measure(ctx, in.Model, in.Adapter, in.Held, c.MicroTokens)
-	return Result{Steps: t.state.Step, Held: held}, err
+	if t.heldAt != t.state.Step { // resumed behind the last measurement, or nothing held out
+		if t.held, err = Measure(ctx, in.Model, in.Adapter, in.Held, c.MicroTokens); err != nil {
+			return Result{}, err
+		}
+	}
+	return Result{Steps: t.state.Step, Held: t.held}, nil
 }
 
 func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
@@ -159,7 +165,7 @@ func (t *trainer) settle(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		t.state.Measured = k
+		t.state.Measured, t.held, t.heldAt = k, a, k
 		if err := t.st.Log(k, []run.KV{
 			{Key: "eval_accuracy", Value: a.Accuracy},
 			{Key: "eval_loss", Value: a.Loss},

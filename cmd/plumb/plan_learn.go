@@ -38,7 +38,7 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 	seconds := meanPair * float64(train*c.Epochs) * pl.topPass(tr, fw, c.Layers, false)
 	s.phase("steps", seconds+float64(steps)*pl.r.Optimizer(n, c.Optimizer.Bits), "%d of %d pairs, %.0f tokens each", steps, c.Batch, meanPair*float64(c.Batch))
 	if held > 0 {
-		times := steps/c.EvalEvery + 2 // at the end twice: for the log, and for the result
+		times := (steps + c.EvalEvery - 1) / c.EvalEvery
 		s.phase("held out", float64(times*held)*meanPair*fw.Seconds.At(pl.layers), "%d pairs, %d times", held, times)
 	}
 	if k := c.Normalise.Samples; k > 0 {
@@ -80,7 +80,7 @@ type ppoPlan struct {
 func (pl *planner) planPPO(ctx context.Context, s *stagePlan) error {
 	c := *pl.recipe.PPO
 	x := ppoPlan{c: c, policy: pl.policy(), critic: scored(pl.policy())}
-	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, "", c.Read.Local, 0, c.MaxPrompt)
+	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, c.Read.Local, c.Read.Options(0, pl.recipe.Seed), c.MaxPrompt)
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (pl *planner) ppoLearning(s *stagePlan, x *ppoPlan) error {
 
 func (pl *planner) planEval(ctx context.Context, s *stagePlan) error {
 	c := *pl.recipe.Eval
-	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, "", c.Read.Local, c.Limit, c.MaxPrompt)
+	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, c.Read.Local, c.Read.Options(c.Limit, pl.recipe.Seed), c.MaxPrompt)
 	if err != nil {
 		return err
 	}

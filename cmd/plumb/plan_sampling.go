@@ -5,19 +5,20 @@ import (
 	"errors"
 	"fmt"
 
+	"plumb/internal/dataset"
 	"plumb/internal/plan"
 	"plumb/reward"
 )
 
 // prompts are the lengths of a stage's prompts, with their count noted.
-func (pl *planner) prompts(ctx context.Context, s *stagePlan, key, ref, sha, local string, limit, longest int) ([]int, error) {
+func (pl *planner) prompts(ctx context.Context, s *stagePlan, key, ref, local string, opt dataset.Options, longest int) ([]int, error) {
 	var out []int
 	err := s.reading(func() (any, string, error) {
-		path, _, err := pl.dataOr(ctx, ref, sha, local)
+		path, _, err := pl.dataOr(ctx, ref, "", local)
 		if err != nil {
 			return nil, "", fmt.Errorf("%s: %w", key, err)
 		}
-		read, _, err := pl.readPrompts(ctx, key, path, "", limit)
+		read, err := pl.promptsOf(key, path, opt)
 		if err != nil {
 			return nil, "", err
 		}
@@ -93,7 +94,7 @@ const (
 
 func (pl *planner) planPairs(ctx context.Context, s *stagePlan) error {
 	c := pl.recipe.Pairs
-	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, "", "", c.Limit, c.MaxPrompt)
+	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, "", dataset.Options{Limit: c.Limit, Seed: pl.recipe.Seed}, c.MaxPrompt)
 	if err != nil {
 		return err
 	}
@@ -184,7 +185,7 @@ func (pl *planner) pairsToBe(ctx context.Context, limit int) ([]int, error) {
 	if c == nil {
 		return nil, errors.New("reward learns from a label store, and the recipe has no section pairs that fills it: how many judgements there will be is not known")
 	}
-	prompts, err := pl.prompts(ctx, &stagePlan{}, "pairs.prompts", c.Prompts, "", "", c.Limit, c.MaxPrompt)
+	prompts, err := pl.prompts(ctx, &stagePlan{}, "pairs.prompts", c.Prompts, "", dataset.Options{Limit: c.Limit, Seed: pl.recipe.Seed}, c.MaxPrompt)
 	if err != nil {
 		return nil, err
 	}
