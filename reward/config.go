@@ -18,8 +18,8 @@ type Config struct {
 	Eval float64
 	// MaxLength is the longest sequence in tokens, >= 2; pairs with a longer one are left out and counted. Default 1024 (TRL).
 	MaxLength int
-	// Layers is how many of the top blocks are trained, 0 = all. Default 0. The same number in ppo.critic.layers lets the
-	// critic start from this model.
+	// Layers is how many of the top blocks are trained, 0 = all. Default 0. PPO's critic, which starts as this model, trains as
+	// many (ppo.critic.layers).
 	Layers int
 	// Peft is what is trained where the stage starts from no SFT adapter; otherwise its shape is the SFT adapter's.
 	Peft Peft

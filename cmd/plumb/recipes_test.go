@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,4 +65,27 @@ func localCopies(r *recipe) map[string]string {
 		add(r.Eval.Held, r.Eval.HeldRead.Local)
 	}
 	return out
+}
+
+// TestCriticTrainsAsManyBlocks: unless the recipe says otherwise, the critic trains as many of the top blocks as the reward model.
+func TestCriticTrainsAsManyBlocks(t *testing.T) {
+	for _, c := range []struct {
+		reward, critic string
+		want           int
+	}{
+		{"", "", 0}, {"layers: 3", "", 3}, {"layers: 3", "layers: 1", 1}, {"", "layers: 2", 2},
+	} {
+		path := filepath.Join(t.TempDir(), "r.yaml")
+		text := fmt.Sprintf("version: 1\nbase: embedded:tales\nreward: {data: [{path: labels.db}], %s}\nppo: {prompts: p.jsonl, critic: {%s}}\n", c.reward, c.critic)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r, _, err := (&app{}).loadRecipe(path, recipeFlags{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.PPO.Critic.Layers; got != c.want {
+			t.Errorf("reward {%s}, critic {%s}: the critic trains %d blocks, want %d", c.reward, c.critic, got, c.want)
+		}
+	}
 }
