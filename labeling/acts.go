@@ -90,7 +90,7 @@ func (m *model) undo() tea.Cmd {
 		out := outcome{tone: done, undid: e.Kind == Judge || e.Kind == Repeat || e.Kind == Adjudicate}
 		out.recount = e.Kind == ss.kind() // the act may be of another sitting, and not in the count
 		out.task, out.err = ss.taskOf(ctx, *e)
-		out.keep = now != nil && now.Item.Seq == e.Item && now.Again == (e.Kind == Repeat)
+		out.keep = now != nil && now.Item.Seq == e.Item && now.Again == e.Kind.again()
 		out.say = fmt.Sprintf("undone: %s (item %d)", describeAct(*e, sidesOf(e, out.task, sides)), e.Item)
 		return out
 	})

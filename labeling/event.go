@@ -14,17 +14,22 @@ type Kind string
 
 // Kinds of events. All but the last two are acts that can be undone; undo and redo point at the act they concern.
 const (
-	Judge      Kind = "judge"      // a choice was made
-	Draft      Kind = "draft"      // part of a ranking or of ratings, as far as they were given
-	Later      Kind = "later"      // the item was put behind the others
-	Note       Kind = "note"       // a reason in words
-	Tag        Kind = "tags"       // the item's reasons from a list, as a whole
-	Edit       Kind = "edit"       // an answer was written better
-	Repeat     Kind = "repeat"     // a choice on an item shown a second time, unsaid
-	Adjudicate Kind = "adjudicate" // a reviewer's choice where others differ
+	Judge      Kind = "judge"       // a choice was made
+	Draft      Kind = "draft"       // part of a ranking or of ratings, as far as they were given
+	Later      Kind = "later"       // the item was put behind the others
+	Note       Kind = "note"        // a reason in words
+	Tag        Kind = "tags"        // the item's reasons from a list, as a whole
+	Edit       Kind = "edit"        // an answer was written better
+	Repeat     Kind = "repeat"      // a choice on an item shown a second time, unsaid
+	RepeatNote Kind = "repeat_note" // a reason in words, given then
+	RepeatTag  Kind = "repeat_tags" // reasons from the list, given then
+	Adjudicate Kind = "adjudicate"  // a reviewer's choice where others differ
 	Undo       Kind = "undo"
 	Redo       Kind = "redo"
 )
+
+// again says whether an act is of an item shown a second time.
+func (k Kind) again() bool { return k == Repeat || k == RepeatNote || k == RepeatTag }
 
 // Choice is what a judgement says of the answers.
 type Choice string
@@ -187,8 +192,8 @@ type Place struct {
 // State is what a log amounts to.
 type State struct {
 	Judged map[Place]Event    // judgement in force
-	Notes  map[Place]Event    // note in force
-	Tags   map[Place]Event    // tags in force
+	Notes  map[Place]Event    // note in force, of the first time
+	Tags   map[Place]Event    // tags in force, of the first time
 	Drafts map[Place]Event    // draft in force
 	Edits  map[Place][]Event  // edits in force, in their order
 	Second map[Place]Event    // repeated judgement in force

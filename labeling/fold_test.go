@@ -154,7 +154,7 @@ func testStoreIsTheFoldOfItsLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			var e Event
-			switch op := rapid.SampledFrom([]string{"judge", "judge", "tie", "later", "note", "tags", "draft", "edit", "repeat", "adjudicate", "undo", "undo", "undo", "redo", "restart"}).Draw(t, "op"); op {
+			switch op := rapid.SampledFrom([]string{"judge", "judge", "tie", "later", "note", "tags", "draft", "edit", "repeat", "note again", "tags again", "adjudicate", "undo", "undo", "undo", "redo", "restart"}).Draw(t, "op"); op {
 			case "judge":
 				e, err = ss.Judge(ctx, task, task.Decide(rapid.IntRange(0, 1).Draw(t, "side"), rapid.IntRange(1, 4).Draw(t, "strength")), time.Second, Data{})
 			case "tie":
@@ -172,6 +172,14 @@ func testStoreIsTheFoldOfItsLog(t *testing.T) {
 			case "repeat":
 				if task, err = ss.taskAgain(ctx, task.Item.Seq); err == nil {
 					e, err = ss.Judge(ctx, task, task.Decide(0, Much), time.Second, Data{})
+				}
+			case "note again":
+				if task, err = ss.taskAgain(ctx, task.Item.Seq); err == nil {
+					e, err = ss.Note(ctx, task, "on second thoughts")
+				}
+			case "tags again":
+				if task, err = ss.taskAgain(ctx, task.Item.Seq); err == nil {
+					e, err = ss.Tag(ctx, task, []string{"long"})
 				}
 			case "adjudicate":
 				ss.review = true

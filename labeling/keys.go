@@ -342,9 +342,9 @@ func describeAct(e Event, sides []string) string {
 		return "edited answer"
 	case Later:
 		return "set aside"
-	case Note:
+	case Note, RepeatNote:
 		return "comment"
-	case Tag:
+	case Tag, RepeatTag:
 		return "reasons"
 	}
 	return string(e.Kind)

@@ -91,6 +91,24 @@ func (t *Task) Decide(position, strength int) Decision {
 	return Prefer(t.Shown[position], strength)
 }
 
+// reasons are the kinds of event that a note and tags on t are: those given the second time say nothing of the first.
+func (t *Task) reasons() (note, tag Kind) {
+	if t.Again {
+		return RepeatNote, RepeatTag
+	}
+	return Note, Tag
+}
+
+// pad is where the comment that is being typed on t lies among a person's.
+func (t *Task) pad() int64 { return padOf(t.Item.Seq, t.Again) }
+
+func padOf(seq int64, again bool) int64 {
+	if again {
+		return -seq
+	}
+	return seq
+}
+
 // order draws the order shown of an item for a person: the same whenever asked, unrelated between items, people and the
 // first and the second time.
 func (ss *Session) order(hash string, answers int, again bool) []int {
@@ -130,7 +148,7 @@ func (ss *Session) taskAgain(ctx context.Context, seq int64) (*Task, error) {
 
 // taskOf is the item of an act as it was when the act was done.
 func (ss *Session) taskOf(ctx context.Context, e Event) (*Task, error) {
-	return ss.task(ctx, e.Item, e.Kind == Repeat)
+	return ss.task(ctx, e.Item, e.Kind.again())
 }
 
 func (ss *Session) task(ctx context.Context, seq int64, again bool) (*Task, error) {
@@ -148,7 +166,8 @@ func (ss *Session) task(ctx context.Context, seq int64, again bool) (*Task, erro
 	case len(last.Shown) == len(it.Answers):
 		t.Shown = last.Shown
 	}
-	for _, k := range []Kind{ss.judging(t), Draft, Note, Tag} {
+	note, tag := t.reasons()
+	for _, k := range []Kind{ss.judging(t), Draft, note, tag} {
 		e, err := ss.inForce(ctx, seq, k)
 		if err != nil {
 			return nil, err
@@ -161,16 +180,13 @@ func (ss *Session) task(ctx context.Context, seq int64, again bool) (*Task, erro
 			if (t.Judged == nil || t.Judged.before(*e)) && !(again && t.Judged == nil && ss.oldDraft(ctx, *e)) {
 				t.Draft = e
 			}
-		case Note:
+		case note:
 			t.Note = e.Data.Note
-		case Tag:
+		case tag:
 			t.Tags = e.Data.Tags
 		default:
 			t.Judged = e
 		}
-	}
-	if again {
-		t.Note, t.Tags = "", nil
 	}
 	return t, ss.around(ctx, t)
 }
@@ -183,7 +199,7 @@ func (ss *Session) oldDraft(ctx context.Context, draft Event) bool {
 
 // around reads what else is known of a task: an unfinished comment, what others said, what models gave.
 func (ss *Session) around(ctx context.Context, t *Task) error {
-	err := ss.s.row(ctx, `SELECT text FROM typing WHERE annotator = ? AND item = ?`, ss.annotator, t.Item.Seq).Scan(&t.Typing)
+	err := ss.s.row(ctx, `SELECT text FROM typing WHERE annotator = ? AND item = ?`, ss.annotator, t.pad()).Scan(&t.Typing)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("item %d: %w", t.Item.Seq, err)
 	}
@@ -240,7 +256,7 @@ func (ss *Session) Edit(ctx context.Context, t *Task, answer int, text string, e
 func (ss *Session) Type(ctx context.Context, t *Task, text string) error {
 	return ss.s.tx(ctx, func(tx *batch) error {
 		err := tx.exec(ctx, `INSERT INTO typing (annotator, item, text) VALUES (?1, ?2, ?3) ON CONFLICT (annotator, item) DO UPDATE SET text = ?3`,
-			ss.annotator, t.Item.Seq, text)
+			ss.annotator, t.pad(), text)
 		return err
 	})
 }
@@ -252,12 +268,14 @@ func (ss *Session) Later(ctx context.Context, t *Task, elapsed time.Duration) (E
 
 // Note records a reason in words; an empty one takes the last one away.
 func (ss *Session) Note(ctx context.Context, t *Task, text string) (Event, error) {
-	return ss.write(ctx, Event{Kind: Note, Item: t.Item.Seq, Shown: t.Shown, Data: Data{Note: text}})
+	note, _ := t.reasons()
+	return ss.write(ctx, Event{Kind: note, Item: t.Item.Seq, Shown: t.Shown, Data: Data{Note: text}})
 }
 
 // Tag records the item's tags by this person, as a whole.
 func (ss *Session) Tag(ctx context.Context, t *Task, tags []string) (Event, error) {
-	return ss.write(ctx, Event{Kind: Tag, Item: t.Item.Seq, Shown: t.Shown, Data: Data{Tags: tags}})
+	_, tag := t.reasons()
+	return ss.write(ctx, Event{Kind: tag, Item: t.Item.Seq, Shown: t.Shown, Data: Data{Tags: tags}})
 }
 
 // Undo takes back the last act of this person that is in force, whenever and in whatever session it was done. It returns
@@ -307,8 +325,8 @@ func (ss *Session) write(ctx context.Context, e Event) (Event, error) {
 		if n, e.At, err = ss.insert(ctx, tx, e); err != nil {
 			return err
 		}
-		if err = tx.exec(ctx, `UPDATE leases SET until = ? WHERE annotator = ?`, ss.now().Add(leaseTime).UnixMicro(), ss.annotator); err == nil && e.Kind == Note {
-			err = tx.exec(ctx, `UPDATE typing SET text = '' WHERE annotator = ? AND item = ?`, ss.annotator, e.Item)
+		if err = tx.exec(ctx, `UPDATE leases SET until = ? WHERE annotator = ?`, ss.now().Add(leaseTime).UnixMicro(), ss.annotator); err == nil && (e.Kind == Note || e.Kind == RepeatNote) {
+			err = tx.exec(ctx, `UPDATE typing SET text = '' WHERE annotator = ? AND item = ?`, ss.annotator, padOf(e.Item, e.Kind.again()))
 		}
 		return err
 	})
