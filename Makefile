@@ -65,6 +65,9 @@ noasm: ## build and test the pure Go arithmetic
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 $(GO) test $(VARIANTFLAGS) $(ENGINE)
 
+load: ## 50 people label 10,000 items over SSH as fast as they are answered, in a file and in PostgreSQL: none lost, none doubled; latency
+	PLUMB_LOAD=1 $(GO) test -count 1 -v -timeout 20m -run '^TestManyLabelersOverSSH$$' ./labeling
+
 variants: noasm ## the engine's tests in pure Go, and with C on the definitions of the kernels
 	PLUMB_KERNELS=generic $(GO) test $(VARIANTFLAGS) $(ENGINE)
 

@@ -4,17 +4,23 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
 )
+
+// countAfter is the age from which the count of what is decided is read anew with the next act: others work on the store too, and
+// counting a large one takes longer than a key may.
+const countAfter = 5 * time.Second
 
 // perform runs an act on the store outside Update.
 func (m *model) perform(fn func(ctx context.Context) outcome) tea.Cmd {
 	m.busy = true
 	ctx, ss, doubt, known := m.ctx, m.ss, m.doubt, m.progress
+	old := m.now().Sub(m.counted) >= countAfter
 	return func() tea.Msg {
 		out := fn(ctx)
-		stale := known.Decided+out.delta > known.Items // another sitting has taken something back since it was counted
+		stale := old || known.Decided+out.delta > known.Items // another sitting has taken something back since it was counted
 		if (doubt || out.recount || stale) && out.err == nil {
 			if p, err := ss.Progress(ctx); err == nil {
 				out.count = &p

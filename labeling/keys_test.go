@@ -104,6 +104,38 @@ func testTwoSittingsOfOnePerson(t *testing.T) {
 	}
 }
 
+// The count on the screen is not older than some seconds, whoever else decides.
+func TestTheCountFollowsOthers(t *testing.T) { onBackends(t, testTheCountFollowsOthers) }
+
+func testTheCountFollowsOthers(t *testing.T) {
+	s, ctx := newTestStore(t), context.Background()
+	addPairs(t, s, 9)
+	b := newBench(t, s, 100, 30)
+	bob, err := s.NewSession(SessionConfig{Annotator: "bob"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seq := range []int64{7, 8, 9} {
+		task, err := bob.Task(ctx, seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bob.Judge(ctx, task, Decision{Choice: Tie}, time.Second, Data{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []string{" 1 of 9 ", " 5 of 9 "} { // after 4 s and after 8
+		b.press("1")
+		if head, _, _ := strings.Cut(b.screen(), "\n"); !strings.HasPrefix(head, want) {
+			t.Errorf("after %d keys the screen says %q, want %q", i+1, head, want)
+		}
+	}
+	b.press("u")
+	if head, _, _ := strings.Cut(b.screen(), "\n"); !strings.HasPrefix(head, " 4 of 9 ") {
+		t.Errorf("after the undo the screen says %q", head)
+	}
+}
+
 // Whatever keys come, also while the store is busy, the screen is whole, and what it says is what the log says.
 func TestAnyKeysOnTheScreen(t *testing.T) { onBackends(t, testAnyKeysOnTheScreen) }
 

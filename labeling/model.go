@@ -73,7 +73,8 @@ type model struct {
 
 	progress Progress
 	doubt    bool // something failed, and may be done all the same: progress is to be read anew
-	sat      int  // judgements of this sitting
+	counted  time.Time
+	sat      int // judgements of this sitting
 	shownAt  time.Time
 	status   string
 	tone     tone

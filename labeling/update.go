@@ -29,7 +29,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.fail(msg.err)
 			break
 		}
-		m.progress = msg.progress
+		m.progress, m.counted = msg.progress, m.now()
 		m.show(msg.task)
 		m.greet()
 	case outcome:
@@ -95,7 +95,7 @@ func (m *model) settle(o outcome) {
 	}
 	switch {
 	case o.count != nil:
-		m.progress, m.doubt = *o.count, false
+		m.progress, m.counted, m.doubt = *o.count, m.now(), false
 	case o.recount:
 		m.doubt = true
 	}
