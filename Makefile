@@ -30,7 +30,7 @@ VARIANTFLAGS ?= -short
 $(TOOLCHAIN): scripts/setup.sh go.mod
 	@scripts/setup.sh $@
 
-.PHONY: help setup build quickstart test lint lint-c race noasm variants sanitizers ci-full arm fuzz bench bench-all bench-ceiling bench-peers bench-gate large plan-check tales tales-seeds chaos check-peft clean
+.PHONY: help setup build quickstart test lint lint-c load race noasm variants sanitizers ci-full arm fuzz bench bench-all bench-ceiling bench-peers bench-gate large plan-check tales tales-seeds chaos check-peft clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22

@@ -13,7 +13,7 @@ import (
 
 const (
 	defaultBatch = 16
-	// promptTokens is about how many tokens of prompts go through the model in one step: memory only.
+	// promptTokens is how many tokens of prompts go through the model in one step at most: memory only.
 	promptTokens = 2048
 	// sharedTokens is the shortest beginning common to all prompts that is worth computing apart.
 	sharedTokens = 8
@@ -136,9 +136,14 @@ func (g *generator) group() {
 		return
 	}
 	g.root = g.m.NewCache(shared)
-	for at := 0; at < shared; at += promptTokens {
+	g.fill(g.root, g.reqs[0].Prompt[:shared], 0)
+}
+
+// fill computes ids into c, in pieces, until no more than rest are left.
+func (g *generator) fill(c *model.Cache, ids []int32, rest int) {
+	for c.Len() < len(ids)-rest {
 		g.tape.Reset()
-		g.decoder.Step(g.tape, []model.Feed{{Cache: g.root, IDs: g.reqs[0].Prompt[at:min(at+promptTokens, shared)]}})
+		g.decoder.Step(g.tape, []model.Feed{{Cache: c, IDs: ids[c.Len():min(c.Len()+promptTokens, len(ids))]}})
 	}
 }
 
@@ -153,7 +158,7 @@ func (g *generator) admit() {
 			if g.root != nil {
 				n -= g.root.Len()
 			}
-			if tokens > 0 && tokens+n > promptTokens {
+			if n = (n-1)%promptTokens + 1; tokens > 0 && tokens+n > promptTokens {
 				return
 			}
 			tokens += n
@@ -161,6 +166,7 @@ func (g *generator) admit() {
 			if g.root != nil {
 				p.cache.CopyFrom(g.root, g.root.Len())
 			}
+			g.fill(p.cache, p.ids, promptTokens)
 			g.fresh = append(g.fresh, p)
 		}
 		p.left--

@@ -29,7 +29,7 @@ func newPool(t testing.TB, threads int) *kernels.Pool {
 func small(t testing.TB, threads int) (*model.Model, *peft.Adapter) {
 	t.Helper()
 	c := model.Config{
-		Vocab: 1061, Hidden: 40, Intermediate: 52, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 10, MaxPositions: 512, Eps: 1e-5,
+		Vocab: 1061, Hidden: 40, Intermediate: 52, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 10, MaxPositions: 8192, Eps: 1e-5,
 		RopeTheta: 10000, InitStd: 0.3, BOS: -1, EOS: []int32{7},
 	}
 	m, err := model.NewRandom(c, 5, newPool(t, threads))
@@ -173,6 +173,48 @@ func TestSharedBeginning(t *testing.T) {
 	o := Options{Temperature: 1, MaxNew: 6, Seed: 1, MaxBatch: 3}
 	for i, c := range generate(t, m, a, reqs, o) {
 		sameCompletion(t, fmt.Sprint("request ", i), c, generate(t, m, a, reqs[i:i+1], o)[0])
+	}
+}
+
+// TestLongPromptsComeInPieces: a prompt goes through the model in pieces that take no more memory than short ones, and nothing
+// else changes.
+func TestLongPromptsComeInPieces(t *testing.T) {
+	m, a := small(t, 2)
+	long := func(n int) Request {
+		draw, ids := rng.New(uint64(n)), make([]int32, n)
+		for i := range ids {
+			ids[i] = int32(draw.IntN(m.Vocab))
+		}
+		return Request{Prompt: ids}
+	}
+	o := Options{Temperature: 1, MaxNew: 3, Seed: 1, MaxBatch: 8}
+	bytes := func(reqs ...Request) int {
+		if err := validate(m, reqs, &o); err != nil {
+			t.Fatal(err)
+		}
+		g := newGenerator(m, a, reqs, &o)
+		for g.next < len(reqs) || len(g.running) > 0 {
+			if err := g.token(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, c := range g.done {
+			logps, _, err := m.LogProbsOf(context.Background(), tensor.NewInferenceTape(m.Pool()), a,
+				[]model.Continuation{{Context: reqs[i].Prompt, IDs: c.IDs}}, 1, len(reqs[i].Prompt)+o.MaxNew)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(c.LogProbs, logps[0]) {
+				t.Errorf("prompt of %d tokens: sampler %v, trainer %v", len(reqs[i].Prompt), c.LogProbs, logps[0])
+			}
+		}
+		return g.tape.Touched()
+	}
+	limit := bytes(long(promptTokens))
+	for _, reqs := range [][]Request{{long(promptTokens + 1)}, {long(2*promptTokens + 500)}, {long(40), long(promptTokens + 30), long(50)}, {long(2 * promptTokens), long(7)}} {
+		if n := bytes(reqs...); n > limit+limit/20 { // a logits row a sequence more
+			t.Errorf("%d prompts, the first of %d tokens: %d bytes, a prompt of %d tokens takes %d", len(reqs), len(reqs[0].Prompt), n, promptTokens, limit)
+		}
 	}
 }
 
