@@ -37,8 +37,10 @@ type learner struct {
 	kept        []float32 // scratch of criticHidden
 
 	show Progress
-	tape *tensor.Tape // records
-	eval *tensor.Tape // does not
+	room func(coming int) int // nil: any, or the tape is bounded already
+	rows int                  // of the largest micro-batch
+	tape *tensor.Tape         // records
+	eval *tensor.Tape         // does not
 
 	policyLoss, valueLoss *objective.Loss
 }
@@ -51,6 +53,7 @@ func newLearner(in Inputs, c Config) *learner {
 		policyLoss: objective.Policy(c.clipping(), c.EntropyCoef), valueLoss: objective.Value(c.Clip.Value),
 	}
 	l.tape.Recompute(c.Recompute)
+	l.room, l.rows = in.Room, largestMicro(in.Prompts, c)
 	if l.show == nil {
 		l.show = silent{}
 	}
@@ -114,6 +117,7 @@ func (l *learner) close() error {
 // learn is step 8 of an update. The steps it returns include skipped ones. When ctx is done it gives up half-way, the models
 // moved, and returns ctx's error.
 func (l *learner) learn(ctx context.Context, tr *Trajectories, st *state, dump func(s *step) error) ([]stepStats, error) {
+	l.bound()
 	var all []stepStats
 	for epoch := range l.c.Epochs {
 		l.show.Set(st.Episodes, fmt.Sprintf("learning, epoch %d of %d", epoch+1, l.c.Epochs))
@@ -210,6 +214,44 @@ func (l *learner) newStep(tr *Trajectories, which []int, st *state) *step {
 	return s
 }
 
+// bound sets what the tape may take, once: after the first sampling and scoring, when what those take is there. Gradients, packed
+// copies and moments are still to come.
+func (l *learner) bound() {
+	if l.room == nil {
+		return
+	}
+	coming := 0
+	for _, x := range []*trained{l.policy, l.critic} {
+		n := len(x.adapter.Values)
+		coming += 8 * n
+		if !l.c.Optimizer.Paged {
+			coming += optim.StateBytes(l.c.Optimizer.Bits, n)
+		}
+		if l.c.Critic.Shared {
+			break
+		}
+	}
+	l.tape.Within(l.room(coming), l.rows)
+	l.room = nil
+}
+
+func (l *learner) fits() error {
+	if err := l.tape.Fits(); err != nil {
+		return fmt.Errorf("memory.budget: %w: lower ppo.micro_tokens, or raise the budget", err)
+	}
+	return nil
+}
+
+// largestMicro is the most tokens that a micro-batch can have.
+func largestMicro(prompts []Prompt, c Config) int {
+	longest := 0
+	for _, p := range prompts {
+		longest = max(longest, len(p.IDs))
+	}
+	longest += c.Sampling.MaxNew
+	return max(longest, min(c.MicroTokens, longest*((c.Batch+c.Minibatches-1)/c.Minibatches)))
+}
+
 // rates are the learning rates of an update: schedules count episodes, so both are 0 when the last one is done.
 func (l *learner) rates(st *state) (policy, critic float64) {
 	return l.c.schedule(l.c.LR).LR(st.Episodes), l.c.schedule(l.c.Critic.LR).LR(st.Episodes)
@@ -232,11 +274,17 @@ func (s *step) gradients(ctx context.Context) error {
 				s.valuePass(m, h, a, b, l.c.Critic.Coef)
 			}
 			l.tape.Backward()
+			if err := l.fits(); err != nil {
+				return err
+			}
 		}
 		if !l.c.Critic.Shared {
 			l.tape.Reset()
 			s.valuePass(m, l.criticHidden(s.tr, m), a, b, 1)
 			l.tape.Backward()
+			if err := l.fits(); err != nil {
+				return err
+			}
 		}
 	}
 	s.summarise()

@@ -36,9 +36,11 @@ type Inputs struct {
 	StopIDs                []int32                               // what ends a response
 	Text                   func(prompt, response []int32) string // what a response adds to its prompt's text, for the record
 	Seed                   uint64
-	Ceiling                float64  // GFLOP/s that perf/mfu is a share of; 0 leaves it out
-	Base                   string   // base_model_name_or_path of the adapters that are saved
-	Progress               Progress // nil shows nothing
+	Ceiling                float64 // GFLOP/s that perf/mfu is a share of; 0 leaves it out
+	// Room is the memory in bytes that activations and gradients may take, with so many bytes more still to come; nil: any.
+	Room     func(coming int) int
+	Base     string   // base_model_name_or_path of the adapters that are saved
+	Progress Progress // nil shows nothing
 }
 
 // Progress shows a person how far the training is; *ui.Progress is one.

@@ -108,6 +108,42 @@ func TestRecomputeChangesNothing(t *testing.T) {
 	}
 }
 
+// Within any room that suffices a training gives the same bits; one that does not is refused, and the key to lower is named.
+func TestRoomChangesNothing(t *testing.T) {
+	in, c := toy(t)
+	trainToy(t, in, c)
+	policy, critic := in.Policy.Values, in.Critic.Values
+	asked, again := 0, []float64{}
+	for _, room := range []int{800 << 10, 1 << 30} {
+		in, c = toy(t, func(in *Inputs, _ *Config) {
+			in.Room = func(coming int) int {
+				asked++
+				if least := 8 * (len(in.Policy.Values) + len(in.Critic.Values)); coming < least {
+					t.Errorf("%d bytes are to come, the moments alone are %d", coming, least)
+				}
+				return room
+			}
+		})
+		before := in.Model.Pool().Work()
+		trainToy(t, in, c)
+		if !slices.Equal(policy, in.Policy.Values) || !slices.Equal(critic, in.Critic.Values) {
+			t.Errorf("within %d bytes: another policy or critic", room)
+		}
+		again = append(again, in.Model.Pool().Work().Sub(before).Recomputed)
+	}
+	if again[0] < 2*again[1] {
+		t.Errorf("%g operations were computed again within little, %g within much", again[0], again[1])
+	}
+	if asked != 2 {
+		t.Errorf("asked for room %d times in 2 trainings", asked)
+	}
+	in, c = toy(t, func(in *Inputs, _ *Config) { in.Room = func(int) int { return 1000 } })
+	_, err := Train(context.Background(), c, in, stage(t, t.TempDir()))
+	if err == nil || !strings.Contains(err.Error(), "memory.budget: passes of up to ") || !strings.Contains(err.Error(), "lower ppo.micro_tokens") {
+		t.Error(err)
+	}
+}
+
 // Gains and biases are not decayed, matrices are, frozen parameters are in no group.
 func TestGroupsOfAnAdapter(t *testing.T) {
 	a := peft.NewFull(toyModel(t, 1).Modules())

@@ -34,7 +34,9 @@ type Inputs struct {
 	Train, Held []Pair
 	Seed        uint64
 	Ceiling     float64 // GFLOP/s that perf/mfu is a share of; 0 leaves it out
-	Progress    Progress
+	// Room is the memory in bytes that activations and gradients may take, when so many more bytes are still to come; nil: any.
+	Room     func(coming int) int
+	Progress Progress
 }
 
 // Progress is told about every step.
@@ -102,6 +104,9 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Result, e
 		pairs := t.plan.pairs(k)
 		// 2. and 3. Score, loss, backward.
 		s := t.gradients(pairs)
+		if err := t.tape.Fits(); err != nil {
+			return Result{}, fmt.Errorf("memory.budget: %w: lower reward.micro_tokens, or raise the budget", err)
+		}
 		// 4. Clip, or skip.
 		norm := optim.Clip(in.Model.Pool(), in.Adapter.Grads, c.MaxGradNorm)
 		lr := t.rates.LR(k)
@@ -148,10 +153,30 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 		loss:  objective.BradleyTerry(c.Centre),
 		rates: optim.Schedule{Kind: c.Schedule, Peak: c.LR, Warmup: int(math.Round(c.Warmup * float64(p.steps))), Total: p.steps},
 	}
+	if in.Room != nil {
+		t.tape.Within(in.Room(t.coming()), model.LargestMicro(lengths(in.Train), c.Batch, c.MicroTokens))
+	}
 	if c.Optimizer.Paged {
 		return t, t.opt.Page(st.Path())
 	}
 	return t, nil
+}
+
+// coming is about the memory that training takes besides: gradients, packed copies, moments.
+func (t *trainer) coming() int {
+	n := len(t.in.Adapter.Values)
+	if t.c.Optimizer.Paged {
+		return 16 * n
+	}
+	return 16*n + optim.StateBytes(t.c.Optimizer.Bits, n)
+}
+
+func lengths(pairs []Pair) []int {
+	out := make([]int, len(pairs))
+	for i, p := range pairs {
+		out[i] = len(p.Chosen) + len(p.Rejected)
+	}
+	return out
 }
 
 // settle measures and checkpoints after a step, where it is time. An interruption in between is remembered: the state says

@@ -161,6 +161,46 @@ func TestInterruptedRunsEndInTheSameBytes(t *testing.T) {
 
 var timing = regexp.MustCompile(`(?s)"timing": \{.*?\}`)
 
+// Within any room that suffices a training gives the same bits; one that does not is refused, and the key to lower is named.
+func TestRoomChangesNothing(t *testing.T) {
+	m, c := openModel(t), testConfig()
+	pairs := invent(40, m.Vocab)
+	train := func(room func(int) int) (a *peft.Adapter, again float64, err error) {
+		before := m.Pool().Work()
+		dir, err := run.Open(t.TempDir(), "r")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		st := dir.Stage("reward")
+		if _, err := st.Begin(run.Manifest{}); err != nil {
+			t.Fatal(err)
+		}
+		a = newAdapter(t, m, 0)
+		_, err = Train(context.Background(), c, Inputs{Model: m, Adapter: a, Train: pairs, Seed: 1, Room: room}, st)
+		return a, m.Pool().Work().Sub(before).Recomputed, err
+	}
+	want, once, err := train(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, again, err := train(func(coming int) int {
+		if coming < 8*len(want.Values) {
+			t.Errorf("%d bytes are to come, the moments alone are %d", coming, 8*len(want.Values))
+		}
+		return 1 << 20
+	})
+	if err != nil || !slices.Equal(want.Values, got.Values) {
+		t.Error("another reward model", err)
+	}
+	if again < 1.2*once {
+		t.Errorf("%g operations were computed again, without a bound %g", again, once)
+	}
+	if _, _, err = train(func(int) int { return 1000 }); err == nil || !strings.Contains(err.Error(), "lower reward.micro_tokens") {
+		t.Error(err)
+	}
+}
+
 func sameFiles(t *testing.T, a, b string) {
 	t.Helper()
 	list := func(root string) map[string]string {

@@ -58,14 +58,21 @@ func readCeilings() (kept []keptCeiling, path string) {
 }
 
 // saySpent ends a stage: how much of the machine its steps used, all starts together, and the memory of the process so far.
-func (a *app) saySpent(s *run.Stage) error {
-	memory := fmt.Sprintf("at most %s resident", ui.Bytes(int64(run.PeakMiB()*(1<<20))))
+func (p *pipeline) saySpent(s *run.Stage) error {
+	peak := int64(run.PeakMiB() * (1 << 20))
+	memory := fmt.Sprintf("at most %s resident", ui.Bytes(peak))
+	if budget, err := p.recipe.Memory.bytes(); err == nil && budget > 0 {
+		memory += fmt.Sprintf(", of a memory.budget of %s", ui.Bytes(budget))
+		if peak > budget {
+			p.warn("%s: %s resident so far, more than memory.budget", s.Name(), ui.Bytes(peak))
+		}
+	}
 	used, seconds, err := utilisation(s.Path("timing.jsonl"))
 	if err != nil || seconds == 0 {
-		a.note("%s: %s", s.Name(), memory)
+		p.note("%s: %s", s.Name(), memory)
 		return err
 	}
-	a.note("%s: perf/mfu %.2f over %s of training; %s", s.Name(), used, ui.Duration(time.Duration(seconds*float64(time.Second))), memory)
+	p.note("%s: perf/mfu %.2f over %s of training; %s", s.Name(), used, ui.Duration(time.Duration(seconds*float64(time.Second))), memory)
 	return nil
 }
 

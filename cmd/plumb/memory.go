@@ -1,10 +1,56 @@
 package main
 
 import (
+	"fmt"
+	"math"
 	"runtime/debug"
+	"strconv"
+	"strings"
 
 	"plumb/internal/model"
+	"plumb/internal/run"
 )
+
+// memoryConfig is the recipe's section memory.
+type memoryConfig struct {
+	// Budget is how much memory a run may have resident, such as 2GiB or 900MB. To stay within it, training computes the
+	// activations of as many blocks again as it must: more time, the same bits. It is refused where that does not suffice.
+	// Default: no bound.
+	Budget string
+}
+
+// bytes is the budget; 0 is none.
+func (c memoryConfig) bytes() (int64, error) {
+	text := strings.TrimSpace(c.Budget)
+	if text == "" {
+		return 0, nil
+	}
+	number := strings.TrimRight(text, "BGKMTibgkmt ")
+	unit, known := map[string]float64{
+		"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+	}[strings.TrimSpace(text[len(number):])]
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || !known || math.IsNaN(n) || n <= 0 || n*unit > 1<<60 {
+		return 0, fmt.Errorf("%q: want a number and a unit (kB, MB, GB, TB, KiB, MiB, GiB, TiB), such as 2GiB", c.Budget)
+	}
+	return int64(n * unit), nil
+}
+
+// room is what memory.budget leaves to a tape when so many bytes are still to come beside it, less what the collector lets lie; nil
+// without a budget. Nothing left is one byte.
+func (p *pipeline) room(base *loaded) func(coming int) int {
+	budget, err := p.recipe.Memory.bytes()
+	if err != nil || budget == 0 {
+		return nil
+	}
+	percent := min(garbagePercent(int64(base.Model.Bytes())), 2*leastGarbage)
+	return func(coming int) int {
+		debug.SetGCPercent(percent)
+		debug.FreeOSMemory() // what is garbage already is not counted
+		free := budget - run.ResidentBytes() - int64(coming)
+		return int(max(1, free*100/int64(100+percent)))
+	}
+}
 
 // Garbage lies about until it is as much, in percent of what is alive, as the collector is set to: 100, so that a program takes
 // twice its memory, unless told otherwise. A large base is nearly all there is and is never scanned, so collecting often is cheap.

@@ -63,7 +63,7 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 	if c.Layers > 0 && c.Layers < pl.layers { // frozen blocks keep nothing for the way back
 		top.Bytes.Block *= float64(c.Layers) / float64(pl.layers)
 	}
-	s.tape(min(c.MicroTokens, rows.Largest(2*c.Batch, steps)), top, pl)
+	s.tape(min(c.MicroTokens, rows.Largest(2*c.Batch, steps)), top, pl, meanPair*float64(train*c.Epochs), fw)
 	return nil
 }
 
@@ -158,7 +158,7 @@ func (pl *planner) ppoLearning(s *stagePlan, x *ppoPlan) error {
 	s.garbage += x.tokens * float64(c.Epochs) * (train.Garbage.At(pl.layers) + value.Garbage.At(pl.layers))
 	s.checkpoints(pl, updates/c.SaveEvery+1, models*12*n)
 	s.Memory.Adapters = int64(40 * n) // of policy and critic, reference and reward model: values and packed, two with gradients
-	s.tape(min(c.MicroTokens, x.rows.Largest(c.Batch/c.Minibatches, steps)), train, pl)
+	s.tape(min(c.MicroTokens, x.rows.Largest(c.Batch/c.Minibatches, steps)), train, pl, x.tokens*float64(c.Epochs*models), x.logp)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"plumb/internal/optim"
 	"plumb/internal/peft"
 	"plumb/internal/plan"
+	"plumb/internal/ui"
 	"plumb/sft"
 )
 
@@ -183,11 +184,11 @@ func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
 		return err
 	}
 	s.phase("steps", float64(tokens)*tr.Seconds.At(pl.layers)+float64(steps)*pl.r.Optimizer(n, c.Optimizer.Bits), "%d of %d rows, %d tokens each", steps, c.Batch, perStep)
+	fw, err := pl.r.Forward(a, rows, c.MicroTokens, plan.Likelihood)
+	if err != nil {
+		return err
+	}
 	if len(held) > 0 {
-		fw, err := pl.r.Forward(a, out, c.MicroTokens, plan.Likelihood)
-		if err != nil {
-			return err
-		}
 		times := (steps + c.EvalEvery - 1) / c.EvalEvery
 		s.phase("held out", float64(times*out.Tokens())*fw.Seconds.At(pl.layers), "%d tokens, %d times", out.Tokens(), times)
 		s.garbage += float64(times*out.Tokens()) * fw.Garbage.At(pl.layers)
@@ -200,15 +201,28 @@ func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
 	if len(held) > 0 {
 		s.Memory.Adapters += int64(4 * n) // the best so far
 	}
-	s.tape(min(c.MicroTokens, rows.Largest(c.Batch*len(rows.Lengths)/max(len(train), 1), steps)), tr, pl)
+	s.tape(min(c.MicroTokens, rows.Largest(c.Batch*len(rows.Lengths)/max(len(train), 1), steps)), tr, pl, float64(tokens), fw)
 	return nil
 }
 
-// tape adds the memory of the tape that records, the head's part apart.
-func (s *stagePlan) tape(micro int, p plan.Pass, pl *planner) {
+// tape adds the memory of the tape that records, the head's part apart, and what memory.budget makes of it: tokens are those that
+// blocks then compute again, forward is a pass that is not differentiated.
+func (s *stagePlan) tape(micro int, p plan.Pass, pl *planner, tokens float64, forward plan.Pass) {
 	s.Memory.Head += int64(float64(micro) * p.Bytes.Fixed)
 	s.Memory.Activations += int64(float64(micro) * p.Bytes.Block * float64(pl.layers))
 	s.fits("micro_tokens", micro, p.Bytes.At(pl.layers))
+	budget, err := pl.recipe.Memory.bytes()
+	if err != nil || budget == 0 || s.Memory.Total <= budget {
+		return
+	}
+	block, output := float64(micro)*p.Bytes.Block, float64(micro*4*pl.cfg.Hidden)
+	k := min(pl.layers, 1+int(math.Ceil(float64(s.Memory.Total-budget)/max(block-output, 1)))) // one at a time is there again
+	s.Memory.Activations -= int64(float64(k)*(block-output) - block)
+	note := fmt.Sprintf("%d of %d blocks, to stay within memory.budget", k, pl.layers)
+	if s.total(); s.Memory.Total > budget {
+		note = fmt.Sprintf("all %d blocks, and memory.budget is %s too small", k, ui.Bytes(s.Memory.Total-budget))
+	}
+	s.phase("computing again", tokens*float64(k)*forward.Seconds.Block, "%s", note)
 }
 
 func (s *stagePlan) checkpoints(pl *planner, times, bytes int) {

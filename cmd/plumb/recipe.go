@@ -45,6 +45,9 @@ type recipe struct {
 	// Seed of every draw. The same seed gives the same bytes. Default 1.
 	Seed uint64
 
+	// Memory bounds what a run takes.
+	Memory memoryConfig
+
 	// SFT tunes the base on demonstrations.
 	SFT *sft.Config `yaml:"sft"`
 	// Pairs samples answers to be compared.
@@ -81,6 +84,9 @@ func (r *recipe) Validate() error {
 	}
 	if err := r.checkQuantize(); err != nil {
 		errs = append(errs, err)
+	}
+	if _, err := r.Memory.bytes(); err != nil {
+		errs = append(errs, fmt.Errorf("memory.budget: %w", err))
 	}
 	if r.Name != "" {
 		if err := run.CheckName(r.Name); err != nil {

@@ -215,7 +215,7 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 	if adapter, err = p.scored(base, c, adapter, p.recipe.Seed); err != nil {
 		return stageResult{}, err
 	}
-	in := reward.Inputs{Model: base.Model, Adapter: adapter, Seed: p.recipe.Seed, Ceiling: p.ceiling(), Progress: p.stepsOf("reward")}
+	in := reward.Inputs{Model: base.Model, Adapter: adapter, Seed: p.recipe.Seed, Ceiling: p.ceiling(), Room: p.room(base), Progress: p.stepsOf("reward")}
 	for _, src := range sources {
 		if prompts != nil {
 			break

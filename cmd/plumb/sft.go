@@ -67,7 +67,7 @@ func sftResults(done sft.Summary, held bool) []run.KV {
 
 // sftInputs reads and mixes the data and makes what is to be trained.
 func (p *pipeline) sftInputs(base *loaded, c sft.Config, paths []string) (sft.Inputs, error) {
-	in := sft.Inputs{Model: base.Model, Seed: p.recipe.Seed, Ceiling: p.ceiling(), Progress: p.stepsOf("sft")}
+	in := sft.Inputs{Model: base.Model, Seed: p.recipe.Seed, Ceiling: p.ceiling(), Room: p.room(base), Progress: p.stepsOf("sft")}
 	modules := base.Model.Modules()
 	var err error
 	switch c.Peft.Method {

@@ -111,7 +111,7 @@ func (d *Decoder) Step(t *tensor.Tape, feeds []Feed) *tensor.Tensor {
 	x := m.embed(t, d.a, p.ids)
 	for l := range m.Layers {
 		p.blocks[l] = blockCall{p, l}
-		x = t.Checkpoint(x, &p.blocks[l])
+		x = t.Checkpoint(x, &p.blocks[l], m.Layers-l-1)
 	}
 	for _, f := range feeds {
 		f.Cache.n += len(f.IDs)

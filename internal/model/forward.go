@@ -94,7 +94,7 @@ func (m *Model) blocks(t *tensor.Tape, a *peft.Adapter, b Batch, x *tensor.Tenso
 	p := m.pass(t, a, b)
 	for l := lo; l < hi; l++ {
 		p.blocks[l] = blockCall{p, l}
-		x = t.Checkpoint(x, &p.blocks[l])
+		x = t.Checkpoint(x, &p.blocks[l], hi-l-1)
 	}
 	return x
 }

@@ -88,3 +88,18 @@ func (m *Model) inParts(ctx context.Context, t *tensor.Tape, n int, length func(
 	t.Reset()
 	return nil
 }
+
+// LargestMicro is the most rows that a pass over n of the sequences can have where they are cut into micro-batches of about
+// microTokens tokens.
+func LargestMicro(lengths []int, n, microTokens int) int {
+	longest := slices.Clone(lengths)
+	slices.SortFunc(longest, func(a, b int) int { return b - a })
+	sum := 0
+	for _, l := range longest[:min(n, len(longest))] {
+		sum += l
+	}
+	if len(longest) == 0 {
+		return 0
+	}
+	return max(longest[0], min(microTokens, sum))
+}

@@ -312,6 +312,19 @@ func PeakMiB() float64 {
 	return float64(u.Maxrss) / (1 << 10)
 }
 
+// ResidentBytes is the resident size of this process now; where the system does not say, what the Go runtime holds.
+func ResidentBytes() int64 {
+	if data, err := os.ReadFile("/proc/self/statm"); err == nil {
+		var size, resident int64
+		if _, err := fmt.Sscan(string(data), &size, &resident); err == nil {
+			return resident * int64(os.Getpagesize())
+		}
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.Sys - m.HeapReleased)
+}
+
 func (s *Stage) sync() error {
 	for _, a := range s.appended {
 		if err := a.sync(); err != nil {

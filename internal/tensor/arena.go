@@ -42,6 +42,15 @@ func (a *arena) alloc(n int) []float32 {
 func (a *arena) mark() mark     { return mark{a.chunk, a.used} }
 func (a *arena) release(m mark) { a.chunk, a.used = m.chunk, m.used }
 
+// handed is how many floats are handed out.
+func (a *arena) handed() int {
+	n := a.used
+	for i := range min(a.chunk, len(a.chunks)) {
+		n += a.most[i]
+	}
+	return n
+}
+
 // bytes is the memory held.
 func (a *arena) bytes() int {
 	n := 0

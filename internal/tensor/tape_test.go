@@ -53,8 +53,8 @@ func (b *block) grads() []float32 { return slices.Concat(b.w1.Grad, b.w2.Grad, b
 // step runs the stack forwards and backwards on rows of x and returns the output.
 func step(tape *Tape, blocks []*block, in *Tensor) *Tensor {
 	x := in
-	for _, b := range blocks {
-		x = tape.Checkpoint(x, b)
+	for i, b := range blocks {
+		x = tape.Checkpoint(x, b, len(blocks)-i-1)
 	}
 	if x.needs {
 		seed := make([]float64, len(x.Data))
@@ -102,6 +102,66 @@ func TestCheckpointGivesTheSameBits(t *testing.T) {
 	}
 }
 
+// Whatever memory a tape may take, the bits are those of one that may take any; it takes no more, runs no more blocks again than it
+// must, and says when even running all again does not suffice.
+func TestWithinABoundOfMemory(t *testing.T) {
+	p := pool(t)
+	var blocks []*block
+	for range 4 {
+		blocks = append(blocks, stack(0, 1, 2)...)
+	}
+	sizes := []int{700, 300, 1100, 1100} // rows of one step after another
+	run := func(limit int) (tape *Tape, bits [][]float32, again []int) {
+		tape = NewTape(p)
+		tape.Within(limit, slices.Max(sizes))
+		for _, n := range sizes {
+			for _, b := range blocks {
+				clear(b.w1.Grad)
+				clear(b.w2.Grad)
+				clear(b.w3.Grad)
+				clear(b.gain.Grad)
+			}
+			tape.Reset()
+			x := tape.Leaf(rows(n), n, 24, true)
+			y := step(tape, blocks, x)
+			bits = append(bits, slices.Clone(y.Data), slices.Clone(x.Grad))
+			for _, b := range blocks {
+				bits = append(bits, b.grads())
+			}
+			again = append(again, tape.slabs.checkpoint.n)
+		}
+		return tape, bits, again
+	}
+	free, want, _ := run(0)
+	most, before := free.Touched(), len(blocks)+1
+	partly := false
+	for _, share := range []int{10, 40, 55, 70, 85, 130} {
+		limit := most * share / 100
+		tape, got, again := run(limit)
+		for i := range got {
+			if !slices.Equal(got[i], want[i]) {
+				t.Fatalf("within %d %%: result %d differs", share, i)
+			}
+		}
+		last := again[len(again)-1]
+		t.Logf("within %d %%: %d of %d blocks again, %d %% touched, %v", share, last, len(blocks), 100*tape.Touched()/most, tape.Fits())
+		if (tape.Fits() != nil) != (share == 10) {
+			t.Errorf("within %d %%: %v", share, tape.Fits())
+		}
+		if share > 10 && tape.Touched() > limit {
+			t.Errorf("within %d %%: %d bytes of %d", share, tape.Touched(), limit)
+		}
+		if last > before || share == 130 && last != 0 {
+			t.Errorf("within %d %%: %d blocks again, with less memory %d", share, last, before)
+		}
+		partly = partly || last > 0 && last < len(blocks)
+		before = last
+	}
+	if !partly {
+		t.Error("all blocks or none were run again")
+	}
+}
+
 // A tape that does not record computes the same bits, keeps no operation and refuses to go back.
 func TestInferenceGivesTheSameBits(t *testing.T) {
 	p := pool(t)
@@ -109,7 +169,7 @@ func TestInferenceGivesTheSameBits(t *testing.T) {
 	y := step(train, stack(0, 1, 2), train.Leaf(rows(9), 9, 24, false))
 	x := infer.Leaf(rows(9), 9, 24, true)
 	for _, b := range stack(0, 1, 2) {
-		x = infer.Checkpoint(x, b)
+		x = infer.Checkpoint(x, b, 0)
 	}
 	if !slices.Equal(x.Data, y.Data) {
 		t.Error("outputs differ")
@@ -136,7 +196,7 @@ func TestBackwardStopsBelowTheLowestTrained(t *testing.T) {
 		x := tape.Leaf(rows(5), 5, 24, false)
 		y := x
 		for i, b := range top {
-			y = tape.Checkpoint(y, b)
+			y = tape.Checkpoint(y, b, len(top)-i-1)
 			if y.needs != (i == 2) {
 				t.Errorf("after block %d: needs a gradient: %v", i, y.needs)
 			}
@@ -178,8 +238,8 @@ func TestStepsLeaveNoGarbage(t *testing.T) {
 		run := func() {
 			tape.Reset()
 			x := tape.Leaf(in, 50, 24, false)
-			for _, b := range blocks {
-				x = tape.Checkpoint(x, b)
+			for i, b := range blocks {
+				x = tape.Checkpoint(x, b, len(blocks)-i-1)
 			}
 			x.Seed(seed)
 			tape.Backward()
