@@ -135,7 +135,7 @@ func (m *model) redo() tea.Cmd {
 			out.task, out.err = ss.Next(ctx, e.Item)
 		default:
 			out.task = was
-			out.keep = now != nil && now.Item.Seq == e.Item
+			out.keep = now != nil && now.Item.Seq == e.Item && now.Again == e.Kind.again()
 		}
 		return out
 	})

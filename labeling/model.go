@@ -73,7 +73,7 @@ type model struct {
 
 	progress Progress
 	doubt    bool // something failed, and may be done all the same: progress is to be read anew
-	counted  time.Time
+	counted  time.Time // when progress was read from the store
 	sat      int // judgements of this sitting
 	shownAt  time.Time
 	status   string

@@ -419,3 +419,54 @@ func testSecondReasonsStayApart(t *testing.T) {
 	check(false, "first", "first more", "first")
 	check(true, "third", "")
 }
+
+// An act on an item shown a second time that is redone while the item is shown as the first time shows it as the second time again:
+// what is chosen then is what stands there.
+func TestRedoShowsTheItemAsItWas(t *testing.T) {
+	s, ctx := newTestStore(t), context.Background()
+	addPairs(t, s, 12)
+	ss, err := s.NewSession(SessionConfig{Annotator: "ann", Seed: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	turned := 0
+	for seq := range int64(12) {
+		first, err := ss.Task(ctx, seq+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ss.Judge(ctx, first, Decision{Choice: Tie}, time.Second, Data{}); err != nil {
+			t.Fatal(err)
+		}
+		again, err := ss.taskAgain(ctx, seq+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ss.Note(ctx, again, "hm"); err != nil {
+			t.Fatal(err)
+		}
+		if first.Shown[0] != again.Shown[0] {
+			turned++
+		}
+		b := newBench(t, s, 80, 24)
+		b.press("u")
+		if !b.m.task.Again || b.m.task.Item.Seq != seq+1 {
+			t.Fatalf("item %d, again %v", b.m.task.Item.Seq, b.m.task.Again)
+		}
+		step := []string{"left", "right"}
+		if seq == 0 {
+			step = []string{"right", "left"}
+		}
+		b.press(step...)
+		if b.m.task.Again || b.m.task.Item.Seq != seq+1 {
+			t.Fatalf("item %d, again %v", b.m.task.Item.Seq, b.m.task.Again)
+		}
+		b.press("r")
+		if b.m.panes[1].text != b.m.task.Answer(0).String() {
+			t.Errorf("item %d: the screen shows %q first, the task %q", seq+1, b.m.panes[1].text, b.m.task.Answer(0))
+		}
+	}
+	if turned == 0 || turned == 12 {
+		t.Fatalf("%d of 12 on the other side", turned)
+	}
+}

@@ -122,8 +122,8 @@ type KL struct {
 
 // Critic is the value function.
 type Critic struct {
-	// Layers is how many of the top blocks are trained, >= 0. Default 0: in a recipe as many as reward.layers, else all that the
-	// adapter holds. The model's number of blocks trains all, whatever reward.layers is.
+	// Layers is how many of the top blocks are trained, >= 0. Default 0: as many as the reward model trained (reward.layers). The
+	// model's number of blocks is all of them.
 	Layers int
 	// LR is the critic's peak learning rate, >= 0. Default 2.5e-4, five times the policy's (peers: 3 to 10 times).
 	LR float64

@@ -12,6 +12,7 @@ import (
 	"plumb/internal/optim"
 	"plumb/internal/peft"
 	"plumb/internal/rng"
+	"plumb/internal/run"
 	"plumb/internal/tensor"
 )
 
@@ -117,7 +118,9 @@ func (l *learner) close() error {
 // learn is step 8 of an update. The steps it returns include skipped ones. When ctx is done it gives up half-way, the models
 // moved, and returns ctx's error.
 func (l *learner) learn(ctx context.Context, tr *Trajectories, st *state, dump func(s *step) error) ([]stepStats, error) {
-	l.bound()
+	if err := l.bound(st); err != nil {
+		return nil, err
+	}
 	var all []stepStats
 	for epoch := range l.c.Epochs {
 		l.show.Set(st.Episodes, fmt.Sprintf("learning, epoch %d of %d", epoch+1, l.c.Epochs))
@@ -125,6 +128,9 @@ func (l *learner) learn(ctx context.Context, tr *Trajectories, st *state, dump f
 			s := l.newStep(tr, which, st)
 			s.epoch, s.minibatch = epoch, k
 			if err := s.gradients(ctx); err != nil {
+				return nil, err
+			}
+			if err := l.fits(st); err != nil {
 				return nil, err
 			}
 			switch {
@@ -214,30 +220,36 @@ func (l *learner) newStep(tr *Trajectories, which []int, st *state) *step {
 	return s
 }
 
-// bound sets what the tape may take, once: after the first sampling and scoring, when what those take is there. Gradients, packed
-// copies and moments are still to come.
-func (l *learner) bound() {
+// bound sets what the tape may take, once: before the first step, when what sampling and scoring took is still counted, since they
+// will take it again.
+func (l *learner) bound(st *state) error {
 	if l.room == nil {
-		return
+		return nil
 	}
 	coming := 0
 	for _, x := range []*trained{l.policy, l.critic} {
 		n := len(x.adapter.Values)
-		coming += 8 * n
-		if !l.c.Optimizer.Paged {
+		coming += 4 * n                             // gradients
+		if !l.c.Optimizer.Paged && st.Update == 0 { // else the moments were read from the checkpoint
 			coming += optim.StateBytes(l.c.Optimizer.Bits, n)
 		}
 		if l.c.Critic.Shared {
 			break
 		}
 	}
-	l.tape.Within(l.room(coming), l.rows)
+	room := l.room(coming)
+	if room <= 0 {
+		return run.NoRoom(room)
+	}
+	l.tape.Within(room, l.rows, false)
 	l.room = nil
+	return nil
 }
 
-func (l *learner) fits() error {
-	if err := l.tape.Fits(); err != nil {
-		return fmt.Errorf("memory.budget: %w: lower ppo.micro_tokens, or raise the budget", err)
+// fits is an error where the first steps, of critic or policy, took more than there is room for.
+func (l *learner) fits(st *state) error {
+	if over := l.tape.Over(); over > 0 && (st.Update == 0 || st.Update == l.c.Critic.Warmup) {
+		return run.OverBudget("ppo", "max_prompt", over)
 	}
 	return nil
 }
@@ -274,17 +286,11 @@ func (s *step) gradients(ctx context.Context) error {
 				s.valuePass(m, h, a, b, l.c.Critic.Coef)
 			}
 			l.tape.Backward()
-			if err := l.fits(); err != nil {
-				return err
-			}
 		}
 		if !l.c.Critic.Shared {
 			l.tape.Reset()
 			s.valuePass(m, l.criticHidden(s.tr, m), a, b, 1)
 			l.tape.Backward()
-			if err := l.fits(); err != nil {
-				return err
-			}
 		}
 	}
 	s.summarise()

@@ -37,7 +37,8 @@ type Inputs struct {
 	Text                   func(prompt, response []int32) string // what a response adds to its prompt's text, for the record
 	Seed                   uint64
 	Ceiling                float64 // GFLOP/s that perf/mfu is a share of; 0 leaves it out
-	// Room is the memory in bytes that activations and gradients may take, with so many bytes more still to come; nil: any.
+	// Room is the memory in bytes that activations and gradients may take when so many bytes besides are still to come; nil: any.
+	// It is asked after the first sampling and scoring.
 	Room     func(coming int) int
 	Base     string   // base_model_name_or_path of the adapters that are saved
 	Progress Progress // nil shows nothing

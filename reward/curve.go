@@ -22,6 +22,7 @@ type CurveInputs struct {
 	Fresh       func(seed uint64) (*peft.Adapter, error)
 	Train, Held []Pair
 	Seed        uint64
+	Room        func(coming int) int           // as in Inputs
 	Progress    func(training string) Progress // of each training; nil: nobody is told
 }
 
@@ -193,7 +194,7 @@ func trainPoint(ctx context.Context, c Config, in CurveInputs, st *run.Stage, p 
 	if _, err := own.Begin(run.Manifest{Seed: seed}); err != nil {
 		return held, err
 	}
-	inputs := Inputs{Model: in.Model, Adapter: adapter, Train: pairs, Held: in.Held, Seed: seed}
+	inputs := Inputs{Model: in.Model, Adapter: adapter, Train: pairs, Held: in.Held, Seed: seed, Room: in.Room}
 	if in.Progress != nil {
 		inputs.Progress = in.Progress("curve, 1/" + strconv.Itoa(p.Part) + " of the prompts")
 	}

@@ -104,8 +104,8 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Result, e
 		pairs := t.plan.pairs(k)
 		// 2. and 3. Score, loss, backward.
 		s := t.gradients(pairs)
-		if err := t.tape.Fits(); err != nil {
-			return Result{}, fmt.Errorf("memory.budget: %w: lower reward.micro_tokens, or raise the budget", err)
+		if over := t.tape.Over(); over > 0 && k == 0 {
+			return Result{}, run.OverBudget("reward", "max_length", over)
 		}
 		// 4. Clip, or skip.
 		norm := optim.Clip(in.Model.Pool(), in.Adapter.Grads, c.MaxGradNorm)
@@ -154,21 +154,16 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 		rates: optim.Schedule{Kind: c.Schedule, Peak: c.LR, Warmup: int(math.Round(c.Warmup * float64(p.steps))), Total: p.steps},
 	}
 	if in.Room != nil {
-		t.tape.Within(in.Room(t.coming()), model.LargestMicro(lengths(in.Train), c.Batch, c.MicroTokens))
+		room := in.Room(optim.TrainingBytes(len(in.Adapter.Values), c.Optimizer.Bits, c.Optimizer.Paged))
+		if room <= 0 {
+			return nil, run.NoRoom(room)
+		}
+		t.tape.Within(room, model.LargestMicro(lengths(in.Train), c.Batch, c.MicroTokens), len(in.Held) > 0)
 	}
 	if c.Optimizer.Paged {
 		return t, t.opt.Page(st.Path())
 	}
 	return t, nil
-}
-
-// coming is about the memory that training takes besides: gradients, packed copies, moments.
-func (t *trainer) coming() int {
-	n := len(t.in.Adapter.Values)
-	if t.c.Optimizer.Paged {
-		return 16 * n
-	}
-	return 16*n + optim.StateBytes(t.c.Optimizer.Bits, n)
 }
 
 func lengths(pairs []Pair) []int {

@@ -24,7 +24,7 @@ type Inputs struct {
 	Held    []Row // may be empty
 	Seed    uint64
 	Ceiling float64 // GFLOP/s that perf/mfu is a share of; 0 leaves it out
-	// Room is the memory in bytes that activations and gradients may take, with so many bytes more still to come; nil: any.
+	// Room is the memory in bytes that activations and gradients may take when so many bytes besides are still to come; nil: any.
 	Room func(coming int) int
 
 	Progress Progress
@@ -111,8 +111,8 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Summary, 
 		}
 		// 2. and 3. Forward and backward.
 		s := t.gradients(rows, weights)
-		if err := t.tape.Fits(); err != nil {
-			return Summary{}, fmt.Errorf("memory.budget: %w: lower sft.micro_tokens, or raise the budget", err)
+		if over := t.tape.Over(); over > 0 && k == 0 {
+			return Summary{}, run.OverBudget("sft", "max_length", over)
 		}
 		// 4. Clip, or skip.
 		norm := optim.Clip(t.in.Model.Pool(), t.in.Adapter.Grads, c.MaxGradNorm)
@@ -189,21 +189,16 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 	}
 	t.tape.Recompute(c.Recompute)
 	if in.Room != nil {
-		t.tape.Within(in.Room(t.coming()), model.LargestMicro(lengths(in.Train), c.Batch, c.MicroTokens))
+		room := in.Room(optim.TrainingBytes(len(in.Adapter.Values), c.Optimizer.Bits, c.Optimizer.Paged))
+		if room <= 0 {
+			return nil, run.NoRoom(room)
+		}
+		t.tape.Within(room, model.LargestMicro(lengths(in.Train), c.Batch, c.MicroTokens), len(in.Held) > 0)
 	}
 	if c.Optimizer.Paged {
 		return t, t.opt.Page(st.Path())
 	}
 	return t, nil
-}
-
-// coming is about the memory that training takes besides: gradients, the best parameters so far, packed copies, moments.
-func (t *trainer) coming() int {
-	n := len(t.in.Adapter.Values)
-	if t.c.Optimizer.Paged {
-		return 16 * n
-	}
-	return 16*n + optim.StateBytes(t.c.Optimizer.Bits, n)
 }
 
 func lengths(rows []Row) []int {

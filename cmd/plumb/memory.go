@@ -13,9 +13,9 @@ import (
 
 // memoryConfig is the recipe's section memory.
 type memoryConfig struct {
-	// Budget is how much memory a run may have resident, such as 2GiB or 900MB. To stay within it, training computes the
-	// activations of as many blocks again as it must: more time, the same bits. It is refused where that does not suffice.
-	// Default: no bound.
+	// Budget is how much memory a run should have resident at most, such as 2GiB or 900MB. To stay within it, sft, reward and ppo
+	// compute the activations of as many blocks again as they must: more time, the same bits; where that does not suffice they
+	// end after their first step. Sampling and evaluation take what they take. Default: no bound.
 	Budget string
 }
 
@@ -30,14 +30,14 @@ func (c memoryConfig) bytes() (int64, error) {
 		"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
 	}[strings.TrimSpace(text[len(number):])]
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !known || math.IsNaN(n) || n <= 0 || n*unit > 1<<60 {
+	if err != nil || !known || math.IsNaN(n) || n*unit < 1 || n*unit > 1<<60 {
 		return 0, fmt.Errorf("%q: want a number and a unit (kB, MB, GB, TB, KiB, MiB, GiB, TiB), such as 2GiB", c.Budget)
 	}
 	return int64(n * unit), nil
 }
 
 // room is what memory.budget leaves to a tape when so many bytes are still to come beside it, less what the collector lets lie; nil
-// without a budget. Nothing left is one byte.
+// without a budget.
 func (p *pipeline) room(base *loaded) func(coming int) int {
 	budget, err := p.recipe.Memory.bytes()
 	if err != nil || budget == 0 {
@@ -46,9 +46,7 @@ func (p *pipeline) room(base *loaded) func(coming int) int {
 	percent := min(garbagePercent(int64(base.Model.Bytes())), 2*leastGarbage)
 	return func(coming int) int {
 		debug.SetGCPercent(percent)
-		debug.FreeOSMemory() // what is garbage already is not counted
-		free := budget - run.ResidentBytes() - int64(coming)
-		return int(max(1, free*100/int64(100+percent)))
+		return int((budget - run.ResidentBytes() - int64(coming)) * 100 / int64(100+percent))
 	}
 }
 
@@ -83,3 +81,10 @@ func weightBytes(w model.Weights) int64 {
 
 // boundGarbage sets the collector for a base of so many bytes, once the program is about to load it.
 func boundGarbage(base int64) { debug.SetGCPercent(garbagePercent(base)) }
+
+// forgetGarbage gives back what reading left, where memory is bounded and it would be counted.
+func (p *pipeline) forgetGarbage() {
+	if p.recipe.Memory.Budget != "" {
+		debug.FreeOSMemory()
+	}
+}

@@ -51,6 +51,9 @@ type stagePlan struct {
 	Fits    string      `json:"fits,omitempty"` // the largest batch
 
 	garbage float64 // bytes that the stage leaves to the collector in all
+	percent int64   // of what is alive: garbage that the collector lets lie
+	budget  int64   // memory.budget; 0: none
+	taped   taped
 }
 
 type planPhase struct {
@@ -141,11 +144,15 @@ func (a *app) plan(ctx context.Context, args []string, o recipeFlags, ifs []stri
 	for i := range r.Stages {
 		r.Stages[i].Memory.Program = program
 		r.Stages[i].total()
+		r.Stages[i].within()
 	}
 	for i, change := range ifs {
 		_, stages, err := a.planRecipe(ctx, args[0], changed[i], memo, program)
 		if err != nil {
 			return fmt.Errorf("--what-if %s: %w", change, err)
+		}
+		for i := range stages {
+			stages[i].within()
 		}
 		r.WhatIf = append(r.WhatIf, whatIf{change, stages})
 	}

@@ -59,11 +59,7 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 	s.Memory.Adapters = int64(20 * n)
 	s.Memory.Optimizer = int64(optim.StateBytes(c.Optimizer.Bits, n))
 	s.Memory.Activations += int64(float64(min(c.MicroTokens, int(float64(held)*meanPair))) * fw.Bytes.At(pl.layers))
-	top := tr
-	if c.Layers > 0 && c.Layers < pl.layers { // frozen blocks keep nothing for the way back
-		top.Bytes.Block *= float64(c.Layers) / float64(pl.layers)
-	}
-	s.tape(min(c.MicroTokens, rows.Largest(2*c.Batch, steps)), top, pl, meanPair*float64(train*c.Epochs), fw)
+	s.tape(pl, min(c.MicroTokens, rows.Largest(2*c.Batch, steps)), c.Layers, tr, fw, meanPair*float64(train*c.Epochs), false)
 	return nil
 }
 
@@ -79,6 +75,9 @@ type ppoPlan struct {
 
 func (pl *planner) planPPO(ctx context.Context, s *stagePlan) error {
 	c := *pl.recipe.PPO
+	if c.Critic.Layers == 0 && pl.recipe.Reward != nil {
+		c.Critic.Layers = pl.recipe.Reward.Layers
+	}
 	x := ppoPlan{c: c, policy: pl.policy(), critic: scored(pl.policy())}
 	prompts, err := pl.prompts(ctx, s, "prompts", c.Prompts, c.Read.Local, c.Read.Options(0, pl.recipe.Seed), c.MaxPrompt)
 	if err != nil {
@@ -158,7 +157,11 @@ func (pl *planner) ppoLearning(s *stagePlan, x *ppoPlan) error {
 	s.garbage += x.tokens * float64(c.Epochs) * (train.Garbage.At(pl.layers) + value.Garbage.At(pl.layers))
 	s.checkpoints(pl, updates/c.SaveEvery+1, models*12*n)
 	s.Memory.Adapters = int64(40 * n) // of policy and critic, reference and reward model: values and packed, two with gradients
-	s.tape(min(c.MicroTokens, x.rows.Largest(c.Batch/c.Minibatches, steps)), train, pl, x.tokens*float64(c.Epochs*models), x.logp)
+	again := x.tokens * float64(c.Epochs)
+	if models == 2 && !x.trunk {
+		again *= 2
+	}
+	s.tape(pl, min(c.MicroTokens, x.rows.Largest(c.Batch/c.Minibatches, steps)), 0, train, x.logp, again, c.Recompute)
 	return nil
 }
 

@@ -86,7 +86,7 @@ func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers 
 	return seconds, nil
 }
 
-// promptTokens is about how many tokens of prompts go through the model at once, and sampleTape the least that a sampling tape takes.
+// promptTokens is how many tokens of prompts go through the model at once at most, and sampleTape the least that a sampling tape takes.
 const (
 	promptTokens = 2048
 	sampleTape   = 4 << 20

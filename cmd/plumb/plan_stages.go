@@ -16,13 +16,16 @@ import (
 
 // stage estimates one stage.
 func (pl *planner) stage(ctx context.Context, name string) (stagePlan, error) {
-	s := stagePlan{Stage: name}
+	s := stagePlan{Stage: name, percent: int64(garbagePercent(int64(pl.r.Weights.At(pl.layers))))}
+	var err error
+	if s.budget, err = pl.recipe.Memory.bytes(); err != nil {
+		return s, err
+	}
 	s.Memory.Program, s.Memory.Base = pl.program, int64(pl.r.Weights.At(pl.layers))
 	s.Memory.Data = pl.sidesBytes
 	if name == "label" {
 		s.Memory.Base = 0
 	}
-	var err error
 	switch name {
 	case "sft":
 		err = pl.planSFT(ctx, &s)
@@ -63,7 +66,7 @@ func (s *stagePlan) ceiling() { s.phase("ceiling", ceilingTime.Seconds(), "the m
 func (s *stagePlan) total() {
 	m := &s.Memory
 	live := m.Base + m.Data + m.Adapters + m.Optimizer + m.Activations + m.Cache + m.Head
-	percent := int64(garbagePercent(m.Base))
+	percent := s.percent
 	m.Garbage = min(live*percent/100, int64(s.garbage))
 	m.Garbage = max(m.Garbage, (m.Base+m.Data)*(100+percent)/100-live)
 	m.Total = m.Program + live + m.Garbage
@@ -201,28 +204,55 @@ func (pl *planner) planSFT(ctx context.Context, s *stagePlan) error {
 	if len(held) > 0 {
 		s.Memory.Adapters += int64(4 * n) // the best so far
 	}
-	s.tape(min(c.MicroTokens, rows.Largest(c.Batch*len(rows.Lengths)/max(len(train), 1), steps)), tr, pl, float64(tokens), fw)
+	s.tape(pl, min(c.MicroTokens, rows.Largest(c.Batch*len(rows.Lengths)/max(len(train), 1), steps)), 0, tr, fw, float64(tokens), c.Recompute)
 	return nil
 }
 
-// tape adds the memory of the tape that records, the head's part apart, and what memory.budget makes of it: tokens are those that
-// blocks then compute again, forward is a pass that is not differentiated.
-func (s *stagePlan) tape(micro int, p plan.Pass, pl *planner, tokens float64, forward plan.Pass) {
+// taped is the tape of a stage that trains.
+type taped struct {
+	block, output float64 // bytes that a block's activations and its output take in the largest micro-batch
+	trained       int     // blocks; 0 where all are computed again anyway
+	again         float64 // seconds to compute a block again, for all tokens
+}
+
+// tape adds the memory of the tape that records, the head's part apart. Of the blocks so many at the top are trained; those below keep
+// their outputs. forward is a pass that is not differentiated, tokens are all that are trained on.
+func (s *stagePlan) tape(pl *planner, micro, trained int, p, forward plan.Pass, tokens float64, recompute bool) {
+	if trained == 0 || trained > pl.layers {
+		trained = pl.layers
+	}
+	s.taped = taped{float64(micro) * p.Bytes.Block, float64(micro * 4 * pl.cfg.Hidden), trained, tokens * forward.Seconds.Block}
 	s.Memory.Head += int64(float64(micro) * p.Bytes.Fixed)
-	s.Memory.Activations += int64(float64(micro) * p.Bytes.Block * float64(pl.layers))
+	s.Memory.Activations += int64(s.taped.block*float64(trained) + s.taped.output*float64(pl.layers-trained))
 	s.fits("micro_tokens", micro, p.Bytes.At(pl.layers))
-	budget, err := pl.recipe.Memory.bytes()
-	if err != nil || budget == 0 || s.Memory.Total <= budget {
+	if recompute {
+		s.taped.trained = 0
+	}
+}
+
+// within counts the blocks that memory.budget has computed again: one at a time is there again.
+func (s *stagePlan) within() {
+	if s.budget == 0 {
 		return
 	}
-	block, output := float64(micro)*p.Bytes.Block, float64(micro*4*pl.cfg.Hidden)
-	k := min(pl.layers, 1+int(math.Ceil(float64(s.Memory.Total-budget)/max(block-output, 1)))) // one at a time is there again
-	s.Memory.Activations -= int64(float64(k)*(block-output) - block)
-	note := fmt.Sprintf("%d of %d blocks, to stay within memory.budget", k, pl.layers)
-	if s.total(); s.Memory.Total > budget {
-		note = fmt.Sprintf("all %d blocks, and memory.budget is %s too small", k, ui.Bytes(s.Memory.Total-budget))
+	s.percent = min(s.percent, 2*leastGarbage)
+	s.total()
+	t := s.taped
+	if s.Memory.Total <= s.budget {
+		return
 	}
-	s.phase("computing again", tokens*float64(k)*forward.Seconds.Block, "%s", note)
+	activations, k := s.Memory.Activations, 0
+	for k < t.trained && s.Memory.Total > s.budget {
+		k++
+		s.Memory.Activations = activations - int64(float64(k)*(t.block-t.output)-t.block)
+		s.total()
+	}
+	note := fmt.Sprintf("%d of %d trained blocks", k, t.trained)
+	if over := s.Memory.Total - s.budget; over > 0 {
+		note += fmt.Sprintf(", and %s more than memory.budget", ui.Bytes(over))
+	}
+	s.phase("computing again", t.again*float64(k), "%s", note)
+	s.Seconds += t.again * float64(k)
 }
 
 func (s *stagePlan) checkpoints(pl *planner, times, bytes int) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -93,6 +94,11 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 		}
 		scorer.MicroTokens = c.MicroTokens
 		if !c.Critic.Shared {
+			if c.Critic.Layers == 0 {
+				if c.Critic.Layers, err = trainedLayers(p.dir.Path("reward"), base.Model.Layers); err != nil {
+					return stageResult{}, err
+				}
+			}
 			if in.Critic, err = peft.Load(p.dir.Path("reward", reward.AdapterDir), base.Model.Modules()); err != nil {
 				return stageResult{}, err
 			}
@@ -106,6 +112,23 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 		}
 		return stageResult{step: done.Updates, results: done.Metrics, outputs: done.Outputs}, nil
 	}}, nil
+}
+
+// trainedLayers is how many of the top blocks the reward model of a stage folder trained, 0 for all. The recipe may say something else
+// by now.
+func trainedLayers(stageDir string, depth int) (int, error) {
+	m, err := run.ReadManifest(stageDir)
+	if err != nil {
+		return 0, err
+	}
+	var c struct{ Layers int }
+	if err := json.Unmarshal(m.Config, &c); err != nil {
+		return 0, fmt.Errorf("%s: the reward model's settings: %w", stageDir, err)
+	}
+	if c.Layers >= depth {
+		return 0, nil
+	}
+	return c.Layers, nil
 }
 
 // tokensOf are the ids of tokens written as texts: as the vocabulary has them, or as a text that is one token.

@@ -161,9 +161,6 @@ func (a *app) loadRecipe(path string, o recipeFlags) (*recipe, *config.Recipe, e
 	if into.Name == "" {
 		into.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	}
-	if into.PPO != nil && into.Reward != nil && into.PPO.Critic.Layers == 0 {
-		into.PPO.Critic.Layers = into.Reward.Layers
-	}
 	return into, r, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"plumb/internal/golden"
+	"plumb/internal/run"
 )
 
 // TestRecipes: every recipe of the project is valid, and those on public data name for each source the copy that the shared
@@ -67,25 +68,23 @@ func localCopies(r *recipe) map[string]string {
 	return out
 }
 
-// TestCriticTrainsAsManyBlocks: unless the recipe says otherwise, the critic trains as many of the top blocks as the reward model.
-func TestCriticTrainsAsManyBlocks(t *testing.T) {
+// TestTrainedLayers: the critic trains as many of the top blocks as the reward model did, whatever the recipe says now.
+func TestTrainedLayers(t *testing.T) {
 	for _, c := range []struct {
-		reward, critic string
-		want           int
+		config string
+		want   int
 	}{
-		{"", "", 0}, {"layers: 3", "", 3}, {"layers: 3", "layers: 1", 1}, {"", "layers: 2", 2},
+		{`{"layers": 0, "batch": 4}`, 0}, {`{"layers": 3}`, 3}, {`{"layers": 6}`, 0}, {`{"layers": 40}`, 0},
 	} {
-		path := filepath.Join(t.TempDir(), "r.yaml")
-		text := fmt.Sprintf("version: 1\nbase: embedded:tales\nreward: {data: [{path: labels.db}], %s}\nppo: {prompts: p.jsonl, critic: {%s}}\n", c.reward, c.critic)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, run.ManifestName), fmt.Appendf(nil, `{"format": 1, "config": %s}`, c.config), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		r, _, err := (&app{}).loadRecipe(path, recipeFlags{})
-		if err != nil {
-			t.Fatal(err)
+		if got, err := trainedLayers(dir, 6); err != nil || got != c.want {
+			t.Errorf("%s: %d blocks, %v, want %d", c.config, got, err, c.want)
 		}
-		if got := r.PPO.Critic.Layers; got != c.want {
-			t.Errorf("reward {%s}, critic {%s}: the critic trains %d blocks, want %d", c.reward, c.critic, got, c.want)
-		}
+	}
+	if _, err := trainedLayers(t.TempDir(), 6); err == nil {
+		t.Error("no error without a reward model")
 	}
 }

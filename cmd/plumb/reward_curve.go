@@ -37,7 +37,7 @@ func (p *pipeline) curveJob(ctx context.Context) (stageJob, error) {
 		if err := readAll(ctx, sources); err != nil {
 			return stageResult{}, err
 		}
-		in := reward.CurveInputs{Model: base.Model, Seed: p.recipe.Seed, Progress: func(label string) reward.Progress { return p.stepsOf(label) }}
+		in := reward.CurveInputs{Model: base.Model, Seed: p.recipe.Seed, Room: p.room(base), Progress: func(label string) reward.Progress { return p.stepsOf(label) }}
 		if in.Train, in.Held, err = p.splitPairs(enc, c, sources); err != nil {
 			return stageResult{}, err
 		}

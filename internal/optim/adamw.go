@@ -192,6 +192,15 @@ func StateBytes(bits, n int) int {
 	return 8 * n
 }
 
+// TrainingBytes is about what training n parameters takes besides their values and activations: gradients, packed copies, a copy of
+// the values, and moments, unless those are paged.
+func TrainingBytes(n, bits int, paged bool) int {
+	if paged {
+		return 16 * n
+	}
+	return 16*n + StateBytes(bits, n)
+}
+
 // Bytes is what the state takes.
 func (o *AdamW) Bytes() int {
 	return 4*(len(o.m)+len(o.v)+len(o.mScale)+len(o.vScale)) + len(o.m8) + len(o.v8)

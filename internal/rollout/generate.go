@@ -158,8 +158,8 @@ func (g *generator) admit() {
 			if g.root != nil {
 				n -= g.root.Len()
 			}
-			if n = (n-1)%promptTokens + 1; tokens > 0 && tokens+n > promptTokens {
-				return
+			if tokens > 0 && tokens+n > promptTokens {
+				return // a longer prompt alone
 			}
 			tokens += n
 			p.cache = g.newCache(len(p.ids))

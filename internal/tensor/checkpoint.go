@@ -12,38 +12,44 @@ type checkpointOp struct {
 
 func (o *checkpointOp) out() *Tensor { return o.y }
 
-// Checkpoint runs the block, after which so many more of its kind are to come. On a tape that recomputes, or does not record, and
-// where the memory set by Within does not suffice, everything but the output is given back at once; Backward then runs the block
-// again (Chen et al. 2016, arXiv 1604.06174). Same bits either way.
+// Checkpoint runs the block, after which so many more of its kind are to come. On a tape that recomputes, and where the memory set by
+// Within does not suffice, everything but the output is given back at once, and Backward runs the block again (Chen et al. 2016, arXiv
+// 1604.06174). It is given back, too, where no gradient will come through the block. Same bits either way.
 func (t *Tape) Checkpoint(x *Tensor, b Block, more int) *Tensor {
 	if t.quiet {
 		return b.Forward(t, x)
 	}
-	if !t.off && !t.recompute && t.room.keeps(t.acts.handed(), x, more) {
-		before := t.acts.handed()
+	before := t.acts.handed()
+	keep := t.room.keeps(before, x, more) && !t.off && !t.recompute
+	if keep && x.needs {
 		y := b.Forward(t, x)
-		t.room.block.see(t.acts.handed()-before, x.Rows)
-		t.behind, t.rows = t.acts.handed(), x.Rows
+		t.room.ran(t.acts.handed()-before, x.Rows, true)
+		t.behind = t.acts.handed()
 		return y
 	}
-	t.room.again = true
 	y := t.New(x.Rows, x.Cols)
-	m, before := t.acts.mark(), t.acts.handed()
-	t.quiet = true
+	m := t.acts.mark()
+	t.quiet = !keep
 	inner := b.Forward(t, x)
 	t.quiet = false
 	if len(inner.Data) != len(y.Data) {
 		panic("tensor: Checkpoint: a block must keep its shape")
 	}
+	kept := keep && inner.needs // the lowest block that is trained
+	t.room.ran(t.acts.handed()-before, x.Rows, kept)
+	if kept {
+		t.behind = t.acts.handed()
+		return inner
+	}
 	copy(y.Data, inner.Data)
 	y.needs = inner.needs
-	t.room.block.see(t.acts.handed()-before, x.Rows)
 	t.acts.release(m)
-	t.behind, t.rows = t.acts.handed(), x.Rows
+	t.behind = t.acts.handed()
 	if t.records(y) {
 		o := t.slabs.checkpoint.next()
 		o.x, o.y, o.block = x, y, b
 		t.push(o)
+		t.room.again = true
 	}
 	return y
 }
@@ -64,12 +70,17 @@ func (o *checkpointOp) backward(t *Tape) {
 	t.acts.release(m)
 }
 
-// room is the memory that a pass may take and what its parts take, in floats.
+// room is the memory that passes may take and what their parts take, in floats.
 type room struct {
 	limit  int  // 0: no bound
-	rows   int  // of the largest pass
-	blocks int  // of a pass
-	again  bool // a block of this pass is run again
+	rows   int  // no pass has more
+	beside bool // a tape that does not record takes passes as large
+	over   int  // the most that passes with every block run again took beyond the limit
+
+	seen        int  // rows of the largest pass so far
+	blocks      int  // of a pass
+	again, kept bool // in this pass: a block is run again, a block keeps what it needs
+	passRows    int
 
 	// Of a block its output and its activations; the activations behind the last one; gradients and scratch.
 	output, block, tail, back perRow
@@ -92,36 +103,43 @@ func (p perRow) of(rows int) int {
 	return (p.floats*rows + p.rows - 1) / p.rows
 }
 
+// ran notes a block's run.
+func (r *room) ran(floats, rows int, kept bool) {
+	r.block.see(floats, rows)
+	r.kept = r.kept || kept
+	r.passRows = rows
+}
+
 // keeps says whether the activations of the next block can stay, with so many floats handed out and more blocks to come. The
 // first block of all is run again, to see what one takes.
 func (r *room) keeps(handed int, x *Tensor, more int) bool {
-	if r.limit == 0 {
-		return true
-	}
-	r.blocks = max(r.blocks, more+1)
+	r.blocks, r.seen = max(r.blocks, more+1), max(r.seen, x.Rows)
 	r.output.see(len(x.Data), x.Rows)
 	block := r.block.of(x.Rows)
-	if block == 0 {
+	switch {
+	case r.limit == 0:
+		return true
+	case block == 0:
 		return false
 	}
-	left := r.limit - handed - r.beside(max(r.rows, x.Rows)) - r.tail.of(x.Rows)
+	left := r.limit - handed - r.besides() - r.tail.of(x.Rows)
 	if !r.again && (more+1)*block <= left {
 		return true
 	}
 	return 2*block+more*r.output.of(x.Rows) <= left // it stays, of the others the outputs, and one of them at a time is run again
 }
 
-// beside is what a pass of so many rows takes besides its activations: gradients, which have memory of their own, and a block's
-// activations on a tape that does not record. Before the first way back gradients are taken to be as large as those.
-func (r *room) beside(rows int) int {
-	back := r.back.of(rows)
-	if back == 0 {
-		back = r.block.of(rows)
+// besides is what passes take besides their activations: gradients, which have memory of their own that stays theirs, and what is
+// on a tape that does not record. Later passes may have half as many rows again as those so far, up to the bound. Before the first
+// way back gradients are taken to be as large as a block's activations.
+func (r *room) besides() int {
+	rows := max(r.seen, min(r.rows, 3*r.seen/2))
+	n := r.back.of(rows)
+	if n == 0 {
+		n = r.block.of(rows)
 	}
-	return back + r.block.of(rows)
-}
-
-// least is what the largest pass takes with every block run again.
-func (r *room) least() int {
-	return r.blocks*r.output.of(r.rows) + r.block.of(r.rows) + r.tail.of(r.rows) + r.beside(r.rows)
+	if r.beside {
+		n += r.block.of(rows) + r.blocks*r.output.of(rows)
+	}
+	return n
 }

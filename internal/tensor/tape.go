@@ -1,10 +1,6 @@
 package tensor
 
-import (
-	"fmt"
-
-	"plumb/internal/kernels"
-)
+import "plumb/internal/kernels"
 
 // Tensor is a matrix on a tape. It lives until the tape's next Reset.
 type Tensor struct {
@@ -57,7 +53,6 @@ type Tape struct {
 	recompute  bool
 	room       room
 	behind     int // floats handed out when the last block had run
-	rows       int // of that block
 	dropping   bool
 	dropKey    uint64
 	dropRow    uint64
@@ -105,18 +100,15 @@ func (t *Tape) Recording() bool { return !t.off }
 // Recompute sets whether Checkpoint keeps only a block's output and computes the rest again in the backward pass.
 func (t *Tape) Recompute(on bool) { t.recompute = on }
 
-// Within bounds what passes of at most so many rows take, activations and gradients together and what a tape that does not record
-// takes for as many rows, in bytes; 0 is no bound. Checkpoint keeps the activations of as many blocks as fit and runs the others again
-// in the backward pass. See Fits.
-func (t *Tape) Within(bytes, rows int) { t.room.limit, t.room.rows = (bytes+3)/4, rows }
-
-// Fits is an error where the largest pass takes more than Within allows with every block run again. It is known after the first pass.
-func (t *Tape) Fits() error {
-	if over := t.room.least() - t.room.limit; t.room.limit > 0 && over > 0 {
-		return fmt.Errorf("passes of up to %d tokens take %.1f MiB more than there is room for, with every block computed again", t.room.rows, float64(4*over)/(1<<20))
-	}
-	return nil
+// Within bounds what passes of at most so many rows take, activations and gradients together, in bytes; 0 is no bound. With beside,
+// room is left for as large passes on a tape that does not record. Checkpoint keeps the activations of as many blocks as fit and runs
+// the others again in the backward pass. See Over.
+func (t *Tape) Within(bytes, rows int, beside bool) {
+	t.room.limit, t.room.rows, t.room.beside = (bytes+3)/4, rows, beside
 }
+
+// Over is by how many bytes a pass went beyond the bound set by Within although every block was run again; the most so far.
+func (t *Tape) Over() int { return 4 * t.room.over }
 
 // Bytes is the memory the arenas hold.
 func (t *Tape) Bytes() int { return t.acts.bytes() + t.grads.bytes() }
@@ -138,7 +130,7 @@ func (t *Tape) Reset() {
 	s.embed.n, s.norm.n, s.linear.n, s.rope.n, s.attention.n = 0, 0, 0, 0, 0
 	s.gated.n, s.residual.n, s.gather.n, s.head.n, s.checkpoint.n = 0, 0, 0, 0, 0
 	t.done, t.dropping = false, false
-	t.behind, t.rows, t.room.again = 0, 0, false
+	t.behind, t.room.passRows, t.room.again, t.room.kept = 0, 0, false, false
 	t.epoch++
 }
 
@@ -212,9 +204,13 @@ func (t *Tape) Backward() {
 	if t.done {
 		panic("tensor: Backward: called twice; Reset first")
 	}
-	t.room.tail.see(t.acts.handed()-t.behind, t.rows)
+	r := &t.room
+	r.tail.see(t.acts.handed()-t.behind, r.passRows)
 	t.back(0)
-	t.room.back.see(t.grads.handed(), t.rows)
+	r.back.see(t.grads.handed(), r.passRows)
+	if r.limit > 0 && !r.kept {
+		r.over = max(r.over, t.Touched()/4-r.limit)
+	}
 	t.done = true
 }
 

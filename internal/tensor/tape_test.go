@@ -113,7 +113,7 @@ func TestWithinABoundOfMemory(t *testing.T) {
 	sizes := []int{700, 300, 1100, 1100} // rows of one step after another
 	run := func(limit int) (tape *Tape, bits [][]float32, again []int) {
 		tape = NewTape(p)
-		tape.Within(limit, slices.Max(sizes))
+		tape.Within(limit, slices.Max(sizes), false)
 		for _, n := range sizes {
 			for _, b := range blocks {
 				clear(b.w1.Grad)
@@ -144,9 +144,9 @@ func TestWithinABoundOfMemory(t *testing.T) {
 			}
 		}
 		last := again[len(again)-1]
-		t.Logf("within %d %%: %d of %d blocks again, %d %% touched, %v", share, last, len(blocks), 100*tape.Touched()/most, tape.Fits())
-		if (tape.Fits() != nil) != (share == 10) {
-			t.Errorf("within %d %%: %v", share, tape.Fits())
+		t.Logf("within %d %%: %d of %d blocks again, %d %% touched, %d bytes over", share, last, len(blocks), 100*tape.Touched()/most, tape.Over())
+		if (tape.Over() > 0) != (share == 10) {
+			t.Errorf("within %d %%: %d bytes over", share, tape.Over())
 		}
 		if share > 10 && tape.Touched() > limit {
 			t.Errorf("within %d %%: %d bytes of %d", share, tape.Touched(), limit)
@@ -159,6 +159,53 @@ func TestWithinABoundOfMemory(t *testing.T) {
 	}
 	if !partly {
 		t.Error("all blocks or none were run again")
+	}
+}
+
+// What lies below the lowest trained block keeps nothing, and takes no room from those that are trained.
+func TestFrozenBlocksKeepNothing(t *testing.T) {
+	p := pool(t)
+	frozen := stack()
+	all := slices.Concat(frozen, frozen, frozen, stack(1, 2)) // 10 frozen, 2 trained
+	touched := func(limit int, blocks []*block) (bytes, again int) {
+		tape := NewTape(p)
+		tape.Within(limit, 1000, false)
+		for range 3 {
+			tape.Reset()
+			step(tape, blocks, tape.Leaf(rows(1000), 1000, 24, false))
+			again = tape.slabs.checkpoint.n
+		}
+		return tape.Touched(), again
+	}
+	few, _ := touched(0, all[len(all)-3:])
+	outputs := 4 * 24 * 1000 * len(frozen) * 3
+	if many, _ := touched(0, all); many > few+outputs+few/20 {
+		t.Errorf("3 blocks of which 2 are trained take %d bytes, with 9 frozen ones below %d", few, many)
+	}
+	if _, again := touched(few*5/4+outputs, all); again != 0 {
+		t.Errorf("%d trained blocks are run again although there is room for them", again)
+	}
+}
+
+// With room left for a tape that does not record, the two together stay within the bound.
+func TestRoomBesideAnInferenceTape(t *testing.T) {
+	p := pool(t)
+	blocks := slices.Concat(stack(0, 1, 2), stack(0, 1, 2), stack(0, 1, 2))
+	pass := func(tape *Tape) {
+		tape.Reset()
+		step(tape, blocks, tape.Leaf(rows(900), 900, 24, true))
+	}
+	free := NewTape(p)
+	pass(free)
+	limit := free.Touched() * 3 / 4
+	tape, infer := NewTape(p), NewInferenceTape(p)
+	tape.Within(limit, 900, true)
+	for range 3 {
+		pass(tape)
+		pass(infer)
+	}
+	if n := tape.Touched() + infer.Touched(); n > limit || tape.slabs.checkpoint.n == len(blocks) {
+		t.Errorf("%d bytes of %d, %d blocks again", n, limit, tape.slabs.checkpoint.n)
 	}
 }
 
