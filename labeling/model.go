@@ -72,9 +72,9 @@ type model struct {
 	choosing bool // choosing an answer to edit
 
 	progress Progress
-	doubt    bool // something failed, and may be done all the same: progress is to be read anew
+	doubt    bool      // something failed, and may be done all the same: progress is to be read anew
 	counted  time.Time // when progress was read from the store
-	sat      int // judgements of this sitting
+	sat      int       // judgements of this sitting
 	shownAt  time.Time
 	status   string
 	tone     tone
