@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"io/fs"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,7 @@ type dialect struct {
 	bind       func(query string, args []any) (string, []any) // puts parameters into the database's own form
 	begin      *sql.TxOptions
 	lock       string // first statement of a writing transaction, where BEGIN alone does not keep other writers out
-	measure    string // what has the database count its rows after many were written: it chooses its ways by that
+	measure    string // what has the database count its rows while and after many are written: it chooses its ways by that
 	prepares   bool   // the driver reads a statement anew at each use unless it is prepared
 
 	// Of item i: how many answers it has, and its tags and its answers as rows whose column is t.value.
@@ -54,7 +55,7 @@ func onPostgres() dialect {
 		begin:      &sql.TxOptions{Isolation: sql.LevelReadCommitted},
 		lock: `SELECT pg_advisory_xact_lock(` + strconv.Itoa(applicationID) + `, hashtext(current_schema())),
 			set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`,
-		measure:     `ANALYZE items, undecided, events, actions, scores, gold`,
+		measure:     `ANALYZE items, undecided, sessions, events, actions, scores, gold`,
 		answerCount: `json_array_length(i.answers::json)`,
 		tagRows:     `json_array_elements_text(i.tags::json) t(value)`,
 		answerRows:  `json_array_elements(i.answers::json) t(value)`,
@@ -149,15 +150,15 @@ func (s *Store) transact(ctx context.Context, fn func(*batch) error) error {
 	if err != nil {
 		return err
 	}
-	b := &batch{tx: tx, d: s.d, stmts: map[string]*sql.Stmt{}}
+	b := &batch{tx: tx, d: s.d, stmts: map[string]*sql.Stmt{}, each: map[string]int{}}
 	if s.d.lock != "" {
 		_, err = tx.ExecContext(ctx, s.d.lock)
 	}
 	if err == nil {
 		err = fn(b)
 	}
-	if err == nil && b.writes >= manyWrites && s.d.measure != "" {
-		_, err = tx.ExecContext(ctx, s.d.measure)
+	if err == nil && b.writes >= manyWrites {
+		err = b.measure(ctx)
 	}
 	if err != nil {
 		if rb := tx.Rollback(); rb != nil && !errors.Is(rb, sql.ErrTxDone) {
@@ -171,10 +172,37 @@ func (s *Store) transact(ctx context.Context, fn func(*batch) error) error {
 // batch is a transaction that prepares each statement once, where reading the same SQL again is most of the cost of a row.
 // The statements are closed with the transaction.
 type batch struct {
-	tx     *sql.Tx
-	d      dialect
-	stmts  map[string]*sql.Stmt
-	writes int // statements that do not only read
+	tx       *sql.Tx
+	d        dialect
+	stmts    map[string]*sql.Stmt
+	writes   int            // statements that do not only read
+	each     map[string]int // how many of them each was
+	measured map[string]int // each, when the database last counted its rows
+}
+
+// before counts a statement that is to run. A server keeps to the way it found when it met a statement first; where a table
+// was empty or short then, that way reads all of the table for each row, however long it gets. So the server looks again when
+// a statement has written many rows, and each time their number has doubled.
+func (b *batch) before(ctx context.Context, query string) error {
+	if strings.HasPrefix(query, "SELECT") {
+		return nil
+	}
+	n := b.each[query]
+	b.each[query]++
+	b.writes++
+	if n < max(manyWrites, 2*b.measured[query]) {
+		return nil
+	}
+	return b.measure(ctx)
+}
+
+func (b *batch) measure(ctx context.Context) error {
+	b.measured = maps.Clone(b.each)
+	if b.d.measure == "" {
+		return nil
+	}
+	_, err := b.tx.ExecContext(ctx, b.d.measure)
+	return err
 }
 
 func (b *batch) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
@@ -189,7 +217,9 @@ func (b *batch) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 }
 
 func (b *batch) exec(ctx context.Context, query string, args ...any) error {
-	b.writes++
+	if err := b.before(ctx, query); err != nil {
+		return err
+	}
 	query, args = b.d.bind(query, args)
 	if !b.d.prepares {
 		_, err := b.tx.ExecContext(ctx, query, args...)
@@ -204,8 +234,8 @@ func (b *batch) exec(ctx context.Context, query string, args ...any) error {
 }
 
 func (b *batch) row(ctx context.Context, query string, args ...any) scanner {
-	if !strings.HasPrefix(query, "SELECT") {
-		b.writes++
+	if err := b.before(ctx, query); err != nil {
+		return broken{err}
 	}
 	query, args = b.d.bind(query, args)
 	if !b.d.prepares {
@@ -218,7 +248,7 @@ func (b *batch) row(ctx context.Context, query string, args ...any) scanner {
 	return st.QueryRowContext(ctx, args...)
 }
 
-// broken is the row of a query that could not be prepared.
+// broken is the row of a query that could not be run.
 type broken struct{ err error }
 
 func (b broken) Scan(...any) error { return b.err }

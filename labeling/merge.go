@@ -20,22 +20,27 @@ func (s *Store) Merge(ctx context.Context, src *Store) (Merged, error) {
 	var m Merged
 	err := s.tx(ctx, func(tx *batch) error {
 		m = Merged{}
-		seqs, err := mergeItems(ctx, tx, src, &m)
-		if err != nil {
-			return err
-		}
-		if err := mergeSessions(ctx, tx, src); err != nil {
-			return err
-		}
-		if err := mergeEvents(ctx, tx, src, seqs, &m); err != nil {
-			return err
-		}
-		return mergeKnown(ctx, tx, src, seqs)
+		return mergeStore(ctx, tx, src, &m)
 	})
 	if err != nil {
 		return Merged{}, fmt.Errorf("merge %s into %s: %w", src.path, s.path, err)
 	}
 	return m, nil
+}
+
+// mergeStore merges within a transaction.
+func mergeStore(ctx context.Context, tx *batch, src *Store, m *Merged) error {
+	seqs, err := mergeItems(ctx, tx, src, m)
+	if err != nil {
+		return err
+	}
+	if err := mergeSessions(ctx, tx, src); err != nil {
+		return err
+	}
+	if err := mergeEvents(ctx, tx, src, seqs, m); err != nil {
+		return err
+	}
+	return mergeKnown(ctx, tx, src, seqs)
 }
 
 // merged is an item's place here and, for each of its answers in src, the answer's index here.
