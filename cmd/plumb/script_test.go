@@ -10,6 +10,7 @@ import (
 
 	"plumb/internal/golden"
 	"plumb/internal/pgserver"
+	"plumb/internal/pgurl"
 )
 
 func TestMain(m *testing.M) {
@@ -20,7 +21,8 @@ func TestMain(m *testing.M) {
 // A script that needs a model names it in its comment, "model: golden/models/llama"
 // or "model: models/stories260k", and finds it as $MODEL; it is skipped where
 // the model is absent. One with "database: NAME" in its comment finds the URL of an
-// empty database as $DATABASE, and is skipped where there is no server.
+// empty database as $DATABASE, the same without the password as $SHOWN and that as
+// $PASSWORD, and is skipped where there is no server.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -38,6 +40,14 @@ func TestScripts(t *testing.T) {
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("MODEL", model)
 					e.Setenv("DATABASE", database)
+					if database != "" {
+						at, err := pgurl.Parse(database)
+						if err != nil {
+							return err
+						}
+						e.Setenv("SHOWN", at.Shown)
+						e.Setenv("PASSWORD", at.Password)
+					}
 					e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, ".cache"))
 					return nil
 				},
