@@ -101,25 +101,18 @@ func fromArgilla(r record) ([]Labelled, error) {
 		return nil, err
 	}
 	it := Item{Prompt: prompt, Answers: as}
+	metadata := r.object("metadata")
+	of := metadata.text("annotator")
 	var out []Labelled
-	responses := r.object("responses")
-	for _, q := range responses.keys() {
-		list, _ := responses[q].([]any)
-		for _, e := range list {
-			m, _ := e.(map[string]any)
-			d := argillaValue(m["value"], names)
-			if d == nil {
-				continue
-			}
-			if s, ok := r.object("metadata")["strength"].(float64); ok && d.Choice == Win && s >= 0 && s <= Much {
-				d.Strength = int(s)
-			}
-			who := record(m).text("user_id")
-			if a := r.object("metadata").text("annotator"); a != "" {
-				who = a
-			}
-			out = append(out, Labelled{Item: it, Annotator: who, Decision: d})
+	for _, a := range argillaResponses(r) {
+		d := argillaValue(a.value, names)
+		if d == nil {
+			continue
 		}
+		if s, ok := metadata["strength"].(float64); ok && d.Choice == Win && s >= 0 && s <= Much && (of == "" || of == a.who) {
+			d.Strength = int(s)
+		}
+		out = append(out, Labelled{Item: it, Annotator: a.who, Decision: d})
 	}
 	if len(out) == 0 {
 		out = append(out, Labelled{Item: it})

@@ -206,29 +206,19 @@ func fromArgillaRatings(r record) ([]Labelled, error) {
 		return nil, err
 	}
 	var by ratingsBy
-	metadata, responses := r.object("metadata"), r.object("responses")
-	for _, q := range responses.keys() {
-		axis := q
-		if title := metadata.text(axisTitle + q); title != "" {
+	for _, a := range argillaResponses(r) {
+		if a.value == string(CantSay) {
+			by.see(a.who)
+			by.cantSay[a.who] = true
+			continue
+		}
+		axis := a.question
+		if title := r.object("metadata").text(axisTitle + a.question); title != "" {
 			axis = title
 		}
-		list, _ := responses[q].([]any)
-		for _, e := range list {
-			m, _ := e.(map[string]any)
-			who := record(m).text("user_id")
-			if m["value"] == string(CantSay) {
-				by.see(who)
-				by.cantSay[who] = true
-				continue
-			}
-			by.add(who, axis, m["value"])
-		}
+		by.add(a.who, axis, a.value)
 	}
-	out, err := by.labelled(it)
-	if a := metadata.text("annotator"); a != "" && len(out) == 1 { // of an export from here: user_id is no name
-		out[0].Annotator = a
-	}
-	return out, err
+	return by.labelled(it)
 }
 
 // fromStudioRatings reads a task {data, annotations: [{completed_by, result}]} of one answer, an axis a Rating.
