@@ -32,7 +32,7 @@ type Exported struct {
 //   - kto: a line {prompt, completion, label} for every answer judged by itself, two for every preference, two with label
 //     false for both bad. Rankings are left out: they say nothing of an answer by itself.
 //   - demos: a line {prompt, completion} for every edited answer.
-//   - argilla, label-studio: a JSON array as those tools import it, all choices of comparisons, and ratings.
+//   - argilla, label-studio: a JSON array as those tools import it, all choices of comparisons and rankings, and ratings.
 //   - log: everything, one line for an item, a session or an event.
 func (s *Store) Export(ctx context.Context, w io.Writer, f Format) (Exported, error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
@@ -178,36 +178,28 @@ func (x *exporter) array(ctx context.Context, s *Store, f Format) error {
 		if len(group) == 0 {
 			return nil
 		}
-		g := group
+		task, ok := x.studioTask(group)
 		group = nil
-		if g[0].Item.mode() != Rate {
-			return put(studioTask(g))
-		}
-		task, ok := x.studioRatings(g)
 		if !ok {
 			return nil
 		}
 		return put(task)
 	}
 	err := s.each(ctx, `labels`, `true`, nil, func(j Judgement) error {
-		rated := j.Item.mode() == Rate
-		if len(j.Item.Answers) != 2 && !rated {
+		if j.Item.mode() == Single {
 			x.out.LeftOut[string(j.Item.Mode)]++
 			return nil
 		}
-		if f == Argilla && rated {
-			rec, ok := x.argillaRating(j)
+		if f == Argilla {
+			rec, ok := x.argillaRecord(j)
 			if !ok {
-				x.out.LeftOut[string(Rated)]++
+				x.out.LeftOut[string(j.Event.Choice)]++
 				return nil
 			}
 			x.count(j.Item.Prompt)
 			return put(rec)
 		}
 		x.count(j.Item.Prompt)
-		if f == Argilla {
-			return put(argillaRecord(j))
-		}
 		if len(group) > 0 && group[0].Item.Seq != j.Item.Seq {
 			if err := flush(); err != nil {
 				return err
@@ -228,6 +220,28 @@ func (x *exporter) array(ctx context.Context, s *Store, f Format) error {
 	}
 	_, err = x.w.WriteString(end)
 	return err
+}
+
+// argillaRecord is what one person says of an item; ok is false where none of it has a place.
+func (x *exporter) argillaRecord(j Judgement) (rec any, ok bool) {
+	switch {
+	case j.Item.mode() == Rate:
+		return x.argillaRating(j)
+	case len(j.Item.Answers) > 2:
+		return argillaRanking(j), true
+	}
+	return argillaComparison(j), true
+}
+
+// studioTask is what everyone says of one item; ok is false where none of it has a place.
+func (x *exporter) studioTask(js []Judgement) (task any, ok bool) {
+	switch it := js[0].Item; {
+	case it.mode() == Rate:
+		return x.studioRatings(js)
+	case len(it.Answers) > 2:
+		return studioRanking(js), true
+	}
+	return studioComparison(js), true
 }
 
 type logItem struct {

@@ -26,7 +26,7 @@ const (
 	Ultra       Format = "ultrafeedback" // {instruction, completions: [{model, response, overall_score}]}
 	LlamaFac    Format = "llamafactory"  // {conversations, chosen, rejected} or {instruction, input, output: [chosen, rejected]}
 	Argilla     Format = "argilla"       // records of a dataset: {fields, responses}
-	LabelStudio Format = "label-studio"  // tasks: {data, annotations} with a Pairwise control
+	LabelStudio Format = "label-studio"  // tasks: {data, annotations} with a Pairwise, Ranker or Rating control
 )
 
 // ImportOptions are the choices of an import.
@@ -44,7 +44,7 @@ type Imported struct {
 	Ingested
 	Format  Format
 	Records int            // records read
-	Dropped map[string]int // records without a usable comparison, by reason
+	Dropped map[string]int // records of which something could not be taken, by reason
 }
 
 // Import reads comparisons into the store: JSON lines or a JSON array, plain, gzip or zstd. name is what errors call the

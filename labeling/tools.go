@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -35,6 +36,23 @@ func promptOf(fields record) (prompt Prompt, err error) {
 	return prompt, nil
 }
 
+// answersIn are the answers in named fields: texts, or messages.
+func answersIn(fields record, names []string) ([]Answer, error) {
+	var as []Answer
+	for _, n := range names {
+		if text, ok := fields[n].(string); ok {
+			as = append(as, Answer{Text: text, Source: n})
+			continue
+		}
+		ms, err := messages(fields[n])
+		if err != nil {
+			return nil, fmt.Errorf("field %s: %w", n, err)
+		}
+		as = append(as, answer(ms, n))
+	}
+	return as, nil
+}
+
 // twoAnswers finds prompt and two answers among named texts. Extra fields are left alone.
 func twoAnswers(fields record) (prompt Prompt, names [2]string, as []Answer, err error) {
 	if prompt, err = promptOf(fields); err != nil {
@@ -54,18 +72,8 @@ func twoAnswers(fields record) (prompt Prompt, names [2]string, as []Answer, err
 		if !fields.has(pairNames[0], pairNames[1]) {
 			continue
 		}
-		for _, n := range pairNames {
-			if text, ok := fields[n].(string); ok {
-				as = append(as, Answer{Text: text, Source: n})
-				continue
-			}
-			ms, err := messages(fields[n])
-			if err != nil {
-				return prompt, names, nil, fmt.Errorf("field %s: %w", n, err)
-			}
-			as = append(as, answer(ms, n))
-		}
-		return prompt, pairNames, as, nil
+		as, err = answersIn(fields, pairNames[:])
+		return prompt, pairNames, as, err
 	}
 	return prompt, names, nil, fmt.Errorf("%w: %s", errNoAnswers, strings.Join(fields.keys(), ", "))
 }
@@ -78,21 +86,33 @@ func verdict(value string, names [2]string) *Decision {
 		d = Prefer(0, 0)
 	case names[1], "right", "b", "2":
 		d = Prefer(1, 0)
-	case "tie", "equal", "both":
-		d.Choice = Tie
-	case "both_bad", "both bad", "neither":
-		d.Choice = BothBad
-	case "cant_say", "can't say", "unsure":
-		d.Choice = CantSay
 	default:
-		return nil
+		if d.Choice = orderless(value); d.Choice == "" {
+			return nil
+		}
 	}
 	return &d
+}
+
+// orderless reads the names of the choices that put no answer before another; "" for other names.
+func orderless(value string) Choice {
+	switch strings.ToLower(value) {
+	case "tie", "equal", "both":
+		return Tie
+	case "both_bad", "both bad", "neither":
+		return BothBad
+	case "cant_say", "can't say", "unsure":
+		return CantSay
+	}
+	return ""
 }
 
 // fromArgilla reads a record {fields, responses: {question: [{value, user_id}]}}; the value is a label, or a ranking of
 // field names, or of one answer numbers.
 func fromArgilla(r record) ([]Labelled, error) {
+	if names := numberedFields(r.object("fields")); len(names) > 2 {
+		return fromArgillaRanking(r, names)
+	}
 	prompt, names, as, err := twoAnswers(r.object("fields"))
 	if errors.Is(err, errNoAnswers) {
 		return fromArgillaRatings(r)
@@ -153,6 +173,9 @@ func argillaValue(v any, names [2]string) *Decision {
 func fromLabelStudio(r record) ([]Labelled, error) {
 	prompt, names, as, err := twoAnswers(r.object("data"))
 	if errors.Is(err, errNoAnswers) {
+		if list := studioList(r.object("data")); len(list) > 0 {
+			return fromStudioRanking(r, list)
+		}
 		return fromStudioRatings(r)
 	}
 	if err != nil {
@@ -234,7 +257,7 @@ func place(j Judgement, names [2]string) string {
 	return string(j.Event.Choice)
 }
 
-func argillaRecord(j Judgement) any {
+func argillaComparison(j Judgement) any {
 	names := [2]string{"response_a", "response_b"}
 	return struct {
 		ID          string         `json:"id"`
@@ -254,6 +277,26 @@ func argillaRecord(j Judgement) any {
 	}
 }
 
+// argillaAnswered is the record of one person's responses: answers by field, values by question, and what the metadata have besides.
+func argillaAnswered(j Judgement, answers, values, metadata map[string]any) any {
+	fields := map[string]any{"prompt": j.Item.Prompt}
+	maps.Copy(fields, answers)
+	all := map[string]any{"annotator": j.Event.Annotator, "seconds": j.Event.Elapsed.Seconds()}
+	maps.Copy(all, metadata)
+	responses := map[string]any{}
+	for question, v := range values {
+		responses[question] = []any{map[string]any{"value": v, "user_id": userID(j.Event.Annotator)}}
+	}
+	return map[string]any{
+		"id":          j.Item.Hash[:32] + "-" + shortHash(j.Event.Annotator),
+		"fields":      fields,
+		"metadata":    all,
+		"suggestions": struct{}{},
+		"responses":   responses,
+		"status":      "completed",
+	}
+}
+
 // userID is a UUID made of a name, since Argilla takes no names there.
 func userID(name string) string {
 	sum := sha256.Sum256([]byte("plumb annotator " + name))
@@ -267,8 +310,8 @@ func shortHash(s string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// studioTask is one item with the annotations of everyone who judged it.
-func studioTask(js []Judgement) any {
+// studioComparison is one item with the annotations of everyone who judged it.
+func studioComparison(js []Judgement) any {
 	it := js[0].Item
 	var annotations []any
 	for _, j := range js {
@@ -284,15 +327,22 @@ func studioTask(js []Judgement) any {
 				})
 			}
 		} else {
-			result = append(result, map[string]any{
-				"from_name": studioVerdict, "to_name": "prompt", "type": "choices", "value": map[string]any{"choices": []string{string(j.Event.Choice)}},
-			})
+			result = append(result, studioChoice(studioVerdict, j.Event.Choice))
 		}
-		annotations = append(annotations, map[string]any{"completed_by": j.Event.Annotator, "lead_time": j.Event.Elapsed.Seconds(), "result": result})
+		annotations = append(annotations, studioAnnotation(j, result))
 	}
 	return map[string]any{
 		"id":          it.Seq,
 		"data":        map[string]any{"prompt": it.Prompt, "answer1": it.Answers[0].String(), "answer2": it.Answers[1].String()},
 		"annotations": annotations,
 	}
+}
+
+func studioAnnotation(j Judgement, result []any) any {
+	return map[string]any{"completed_by": j.Event.Annotator, "lead_time": j.Event.Elapsed.Seconds(), "result": result}
+}
+
+// studioChoice is the result of a <Choices name="control" toName="prompt"/>.
+func studioChoice(control string, c Choice) any {
+	return map[string]any{"from_name": control, "to_name": "prompt", "type": "choices", "value": map[string]any{"choices": []string{string(c)}}}
 }

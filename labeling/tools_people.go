@@ -1,6 +1,8 @@
 package labeling
 
-// Who said what in a record of Argilla.
+import "slices"
+
+// Who said what in the records of Argilla and Label Studio.
 
 // response is what a person says in answer to one question of a record.
 type response struct {
@@ -31,4 +33,67 @@ func argillaResponses(r record) []response {
 		}
 	}
 	return out
+}
+
+// statement is what a person says of an item: a decision, or why it is none here.
+type statement struct {
+	Decision
+	problem dropped
+}
+
+const contradiction dropped = "one person says different things of it; the rest of the record is kept"
+
+// statements are those of several people on one item. The zero value has none.
+type statements struct {
+	people []string // in the order in which they first say something
+	of     map[string]statement
+}
+
+// add takes what a person says. Said twice it must be the same: which of two contradictory answers counts is not for an import to
+// choose.
+func (s *statements) add(who string, st statement) {
+	had, again := s.of[who]
+	switch {
+	case !again:
+		s.put(who, st)
+	case had.problem == "" && st.problem != "":
+		s.put(who, st)
+	case had.problem == "" && (had.Choice != st.Choice || !slices.Equal(had.Ranking, st.Ranking)):
+		s.put(who, statement{problem: contradiction})
+	}
+}
+
+func (s *statements) put(who string, st statement) {
+	if s.of == nil {
+		s.of = map[string]statement{}
+	}
+	if _, again := s.of[who]; !again {
+		s.people = append(s.people, who)
+	}
+	s.of[who] = st
+}
+
+// overrule puts what people say in others in the place of what they say here.
+func (s *statements) overrule(others statements) {
+	for _, who := range others.people {
+		s.put(who, others.of[who])
+	}
+}
+
+// labelled are the judgements; an item of which nothing could be read enters undecided. The error is the first problem.
+func (s *statements) labelled(it Item) ([]Labelled, error) {
+	var out []Labelled
+	var err error
+	for _, who := range s.people {
+		st := s.of[who]
+		if st.problem == "" {
+			out = append(out, Labelled{Item: it, Annotator: who, Decision: &st.Decision})
+		} else if err == nil {
+			err = st.problem
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, Labelled{Item: it})
+	}
+	return out, err
 }

@@ -66,29 +66,18 @@ func (x *exporter) namedRatings(j Judgement, name func(string) string) (ratings 
 
 // argillaRating is the record of one person's ratings; ok is false where none of them has a place.
 func (x *exporter) argillaRating(j Judgement) (rec any, ok bool) {
-	responses := map[string]any{}
-	metadata := map[string]any{"annotator": j.Event.Annotator, "seconds": j.Event.Elapsed.Seconds()}
-	put := func(question string, value any) {
-		responses[question] = []any{map[string]any{"value": value, "user_id": userID(j.Event.Annotator)}}
-	}
+	values, metadata := map[string]any{}, map[string]any{}
 	if j.Event.Choice == CantSay {
-		put(ratedVerdict, string(CantSay))
+		values[ratedVerdict] = CantSay
 	}
 	ratings, axes := x.namedRatings(j, argillaQuestionName)
 	for name, v := range ratings {
-		put(name, v)
+		values[name] = v
 		if axes[name] != name {
 			metadata[axisTitle+name] = axes[name]
 		}
 	}
-	return map[string]any{
-		"id":          j.Item.Hash[:32] + "-" + shortHash(j.Event.Annotator),
-		"fields":      map[string]any{ratedPrompt: j.Item.Prompt, argillaRated: j.Item.Answers[0].String()},
-		"metadata":    metadata,
-		"suggestions": struct{}{},
-		"responses":   responses,
-		"status":      "completed",
-	}, len(responses) > 0
+	return argillaAnswered(j, map[string]any{argillaRated: j.Item.Answers[0].String()}, values, metadata), len(values) > 0
 }
 
 // studioRatings is one item with the ratings of everyone who gave some; ok is false where none of them has a place.
@@ -98,9 +87,7 @@ func (x *exporter) studioRatings(js []Judgement) (task any, ok bool) {
 	for _, j := range js {
 		var result []any
 		if j.Event.Choice == CantSay {
-			result = append(result, map[string]any{
-				"from_name": ratedVerdict, "to_name": ratedPrompt, "type": "choices", "value": map[string]any{"choices": []string{string(CantSay)}},
-			})
+			result = append(result, studioChoice(ratedVerdict, CantSay))
 		}
 		ratings, _ := x.namedRatings(j, studioControlName)
 		for _, name := range slices.Sorted(maps.Keys(ratings)) {
@@ -112,7 +99,7 @@ func (x *exporter) studioRatings(js []Judgement) (task any, ok bool) {
 			x.out.LeftOut[string(Rated)]++
 			continue
 		}
-		annotations = append(annotations, map[string]any{"completed_by": j.Event.Annotator, "lead_time": j.Event.Elapsed.Seconds(), "result": result})
+		annotations = append(annotations, studioAnnotation(j, result))
 	}
 	return map[string]any{
 		"id":          it.Seq,
@@ -128,21 +115,11 @@ func oneAnswer(fields record) (Item, error) {
 		return Item{}, err
 	}
 	for _, name := range []string{"response", "answer", "completion", "output", "generation"} {
-		v, ok := fields[name]
-		if !ok {
+		if !fields.has(name) {
 			continue
 		}
-		a := Answer{Source: name}
-		if text, ok := v.(string); ok {
-			a.Text = text
-		} else {
-			ms, err := messages(v)
-			if err != nil {
-				return Item{}, fmt.Errorf("field %s: %w", name, err)
-			}
-			a = answer(ms, name)
-		}
-		return Item{Mode: Rate, Prompt: prompt, Answers: []Answer{a}}, nil
+		as, err := answersIn(fields, []string{name})
+		return Item{Mode: Rate, Prompt: prompt, Answers: as}, err
 	}
 	return Item{}, errors.New("found neither one answer nor two among the fields: " + strings.Join(fields.keys(), ", "))
 }
