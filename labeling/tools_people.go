@@ -11,19 +11,34 @@ type response struct {
 	value    any
 }
 
-// argillaResponses are the responses of a record, by the names of the questions. Who gave one is the user's id, and the name in the
-// metadata for the id that is made of that name. It is also the name of a single person with another id: Argilla refuses ids that it
-// does not know, so those of an export may have been exchanged for its own.
+// argillaResponses are the responses of a record: {question: [{value, user_id}]}, as Argilla's Python SDK 2 writes them, or
+// [{user_id, status, values: {question: {value}}}], as SDK 1 and the server do, of which drafts and what was discarded are left alone.
+// Who gave one is the user's id, and the name in the metadata for the id that is made of that name. It is also the name of a single
+// person with another id: Argilla refuses ids that it does not know, so those of an export may have been exchanged for its own.
 func argillaResponses(r record) []response {
 	var out []response
 	people := map[string]bool{}
-	responses := r.object("responses")
-	for _, q := range responses.keys() {
-		list, _ := responses[q].([]any)
+	add := func(question string, who string, value any) {
+		out = append(out, response{question, who, value})
+		people[who] = true
+	}
+	byQuestion := r.object("responses")
+	for _, q := range byQuestion.keys() {
+		list, _ := byQuestion[q].([]any)
 		for _, e := range list {
 			m, _ := e.(map[string]any)
-			out = append(out, response{q, record(m).text("user_id"), m["value"]})
-			people[record(m).text("user_id")] = true
+			add(q, record(m).text("user_id"), m["value"])
+		}
+	}
+	byPerson, _ := r["responses"].([]any)
+	for _, e := range byPerson {
+		m, _ := e.(map[string]any)
+		if status := record(m).text("status"); status != "submitted" && status != "" {
+			continue
+		}
+		values := record(m).object("values")
+		for _, q := range values.keys() {
+			add(q, record(m).text("user_id"), values.object(q)["value"])
 		}
 	}
 	name := r.object("metadata").text("annotator")

@@ -38,3 +38,28 @@ func testArgillaPeople(t *testing.T) {
 		}
 	}
 }
+
+// Records as Argilla's server gives them, with what its documentation says of them: only what was submitted counts.
+func TestArgillaResponsesByPerson(t *testing.T) {
+	response := func(who, status, values string) string {
+		return `{"id":"0","user_id":"` + who + `"` + status + `,"values":` + values + `,"inserted_at":"2024-11-25T00:00:00"}`
+	}
+	const submitted, draft, discarded = `,"status":"submitted"`, `,"status":"draft"`, `,"status":"discarded"`
+	record := func(fields, metadata string, responses ...string) string {
+		return `[{"id":"0","status":"completed","fields":{"prompt":"q",` + fields + `},"metadata":` + metadata + `,"external_id":"0","responses":[` +
+			strings.Join(responses, ",") + `],"suggestions":[],"vectors":{}}]`
+	}
+	const three, ranks = `"response_1":"a","response_2":"b","response_3":"c"`, `{"ranking":{"value":[{"value":"response_1","rank":2},{"value":"response_2","rank":3},{"value":"response_3","rank":1}]}}`
+	for name, c := range map[string]foreign{
+		"a ranking":         {record(three, `null`, response("u", submitted, ranks)), []string{`"q" rank of a,b,c: u says win c a b`}, "", 1},
+		"without a status":  {record(three, `null`, response("u", ``, ranks)), []string{`"q" rank of a,b,c: u says win c a b`}, "", 1},
+		"not submitted":     {record(three, `null`, response("u", draft, ranks), response("v", discarded, ranks)), nil, "", 1},
+		"values are null":   {record(three, `null`, response("u", submitted, `null`)), nil, "", 1},
+		"two people":        {record(three, `{}`, response("u", submitted, ranks), response("v", submitted, `{"verdict":{"value":"both_bad"}}`)), []string{`"q" rank of a,b,c: u says win c a b`, `"q" rank of a,b,c: v says both_bad`}, "", 1},
+		"a comparison":      {record(`"response_a":"a","response_b":"b"`, `{"annotator":"ann"}`, response(annID, submitted, `{"preference":{"value":"response_b"}}`), response("u", submitted, `{"preference":{"value":"tie"}}`)), []string{`"q" compare of a,b: ann says win b a`, `"q" compare of a,b: u says tie`}, "", 1},
+		"ratings":           {record(`"response":"a"`, `{}`, response("u", submitted, `{"good":{"value":4}}`)), []string{`"q" rate of a: u says rated`}, "", 1},
+		"nobody's response": {record(three, `{}`), nil, "", 1},
+	} {
+		c.test(t, name)
+	}
+}
