@@ -32,7 +32,8 @@ type Exported struct {
 //   - kto: a line {prompt, completion, label} for every answer judged by itself, two for every preference, two with label
 //     false for both bad. Rankings are left out: they say nothing of an answer by itself.
 //   - demos: a line {prompt, completion} for every edited answer.
-//   - argilla, label-studio: a JSON array as those tools import it, all choices of comparisons and rankings, and ratings.
+//   - argilla, label-studio: a JSON array as those tools import it, all choices of every mode; ratings as far as the tool has names for
+//     their axes.
 //   - log: everything, one line for an item, a session or an event.
 func (s *Store) Export(ctx context.Context, w io.Writer, f Format) (Exported, error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
@@ -186,10 +187,6 @@ func (x *exporter) array(ctx context.Context, s *Store, f Format) error {
 		return put(task)
 	}
 	err := s.each(ctx, `labels`, `true`, nil, func(j Judgement) error {
-		if j.Item.mode() == Single {
-			x.out.LeftOut[string(j.Item.Mode)]++
-			return nil
-		}
 		if f == Argilla {
 			rec, ok := x.argillaRecord(j)
 			if !ok {
@@ -227,6 +224,8 @@ func (x *exporter) argillaRecord(j Judgement) (rec any, ok bool) {
 	switch {
 	case j.Item.mode() == Rate:
 		return x.argillaRating(j)
+	case j.Item.mode() == Single:
+		return argillaSingle(j), true
 	case len(j.Item.Answers) > 2:
 		return argillaRanking(j), true
 	}
@@ -238,6 +237,8 @@ func (x *exporter) studioTask(js []Judgement) (task any, ok bool) {
 	switch it := js[0].Item; {
 	case it.mode() == Rate:
 		return x.studioRatings(js)
+	case it.mode() == Single:
+		return studioSingle(js), true
 	case len(it.Answers) > 2:
 		return studioRanking(js), true
 	}

@@ -26,7 +26,7 @@ const (
 	Ultra       Format = "ultrafeedback" // {instruction, completions: [{model, response, overall_score}]}
 	LlamaFac    Format = "llamafactory"  // {conversations, chosen, rejected} or {instruction, input, output: [chosen, rejected]}
 	Argilla     Format = "argilla"       // records of a dataset: {fields, responses}
-	LabelStudio Format = "label-studio"  // tasks: {data, annotations} with a Pairwise, Ranker or Rating control
+	LabelStudio Format = "label-studio"  // tasks: {data, annotations} with a Pairwise, Ranker, Rating or Choices control
 )
 
 // ImportOptions are the choices of an import.

@@ -115,7 +115,7 @@ func fromArgilla(r record) ([]Labelled, error) {
 	}
 	prompt, names, as, err := twoAnswers(r.object("fields"))
 	if errors.Is(err, errNoAnswers) {
-		return fromArgillaRatings(r)
+		return fromArgillaOne(r)
 	}
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func fromLabelStudio(r record) ([]Labelled, error) {
 		if list := studioList(r.object("data")); len(list) > 0 {
 			return fromStudioRanking(r, list)
 		}
-		return fromStudioRatings(r)
+		return fromStudioOne(r)
 	}
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ type response struct {
 func argillaResponses(r record) []response {
 	var out []response
 	people := map[string]bool{}
-	add := func(question string, who string, value any) {
+	add := func(question, who string, value any) {
 		out = append(out, response{question, who, value})
 		people[who] = true
 	}

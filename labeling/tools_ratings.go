@@ -82,7 +82,6 @@ func (x *exporter) argillaRating(j Judgement) (rec any, ok bool) {
 
 // studioRatings is one item with the ratings of everyone who gave some; ok is false where none of them has a place.
 func (x *exporter) studioRatings(js []Judgement) (task any, ok bool) {
-	it := js[0].Item
 	var annotations []any
 	for _, j := range js {
 		var result []any
@@ -101,11 +100,16 @@ func (x *exporter) studioRatings(js []Judgement) (task any, ok bool) {
 		}
 		annotations = append(annotations, studioAnnotation(j, result))
 	}
+	return studioOne(js[0].Item, annotations), len(annotations) > 0
+}
+
+// studioOne is a task of one answer.
+func studioOne(it Item, annotations []any) any {
 	return map[string]any{
 		"id":          it.Seq,
 		"data":        map[string]any{ratedPrompt: it.Prompt, studioRated: it.Answers[0].String()},
 		"annotations": annotations,
-	}, len(annotations) > 0
+	}
 }
 
 // oneAnswer finds prompt and a single answer among named texts, as an item to rate.
@@ -176,52 +180,39 @@ func (b *ratingsBy) labelled(it Item) ([]Labelled, error) {
 	return out, nil
 }
 
-// fromArgillaRatings reads {fields, responses: {question: [{value, user_id}]}} of one answer, an axis a question.
-func fromArgillaRatings(r record) ([]Labelled, error) {
+// fromArgillaOne reads {fields, responses: {question: [{value, user_id}]}} of one answer.
+func fromArgillaOne(r record) ([]Labelled, error) {
 	it, err := oneAnswer(r.object("fields"))
 	if err != nil {
 		return nil, err
 	}
-	var by ratingsBy
-	for _, a := range argillaResponses(r) {
-		if a.value == string(CantSay) {
-			by.see(a.who)
-			by.cantSay[a.who] = true
-			continue
+	return saidOfOne(it, argillaResponses(r), func(question string) string {
+		if axis := r.object("metadata").text(axisTitle + question); axis != "" {
+			return axis
 		}
-		axis := a.question
-		if title := r.object("metadata").text(axisTitle + a.question); title != "" {
-			axis = title
-		}
-		by.add(a.who, axis, a.value)
-	}
-	return by.labelled(it)
+		return question
+	})
 }
 
-// fromStudioRatings reads a task {data, annotations: [{completed_by, result}]} of one answer, an axis a Rating.
-func fromStudioRatings(r record) ([]Labelled, error) {
+// fromStudioOne reads a task {data, annotations: [{completed_by, result}]} of one answer.
+func fromStudioOne(r record) ([]Labelled, error) {
 	it, err := oneAnswer(r.object("data"))
 	if err != nil {
 		return nil, err
 	}
-	var by ratingsBy
-	for _, m := range studioAnnotations(r) {
-		who := studioPerson(m["completed_by"])
-		results, _ := m["result"].([]any)
+	var said []response
+	for _, annotation := range studioAnnotations(r) {
+		results, _ := annotation["result"].([]any)
 		for _, e := range results {
 			m, _ := e.(map[string]any)
-			value := record(m).object("value")
-			choices, _ := value["choices"].([]any)
-			switch {
-			case record(m).text("type") == "rating":
-				by.add(who, record(m).text("from_name"), value["rating"])
-			case len(choices) == 1 && choices[0] == string(CantSay):
-				by.see(who)
-				by.cantSay[who] = true
-			default:
-				by.other = true
+			a := response{question: record(m).text("from_name"), who: studioPerson(annotation["completed_by"])}
+			if value := record(m).object("value"); record(m).text("type") == "rating" {
+				a.value = value["rating"]
+			} else {
+				a.value = studioChosen(value)
 			}
+			said = append(said, a)
 		}
 	}
-	return by.labelled(it)
+	return saidOfOne(it, said, func(control string) string { return control })
 }
