@@ -243,6 +243,10 @@ func FuzzImport(f *testing.F) {
 	f.Add([]byte(`{"instruction":"i","completions":[{"response":"x","overall_score":1},{"response":"y","overall_score":1}]}`))
 	f.Add([]byte(`{"prompt":"p","completion":"a","label":true}`))
 	f.Add([]byte(`[{"prompt":[{"role":"user","content":"c"}],"completion":[{"role":"assistant","content":"a"}],"label":false}]`))
+	f.Add([]byte(`[{"fields":{"prompt":"p","response_1":"a","response_2":"b","response_3":"c"},"responses":{"ranking":[{"value":[{"value":"response_2","rank":1},{"value":"response_1","rank":3},{"value":"response_3","rank":null}],"user_id":"u"}]}}]`))
+	f.Add([]byte(`[{"fields":{"prompt":"p","response":"a"},"metadata":{"annotator":"n"},"responses":[{"user_id":"u","status":"submitted","values":{"good_or_bad":{"value":"good"},"x":{"value":4}}}]}]`))
+	f.Add([]byte(`{"data":{"prompt":"p","items":[{"id":"x","body":"a"},{"id":2,"title":"b"},{"id":"z","html":"c"}]},"annotations":[{"completed_by":1,"result":[{"type":"ranker","value":{"ranker":{"_":[],"r":["2","x","z"]}}},{"type":"choices","from_name":"verdict","value":{"choices":["tie"]}}]}]}`))
+	f.Add([]byte(`{"data":{"prompt":"p","answer":"a"},"annotations":[{"result":[{"type":"choices","from_name":"good_or_bad","value":{"choices":["bad"]}}]}]}`))
 	dir, stores := f.TempDir(), 0
 	blank, err := Open(context.Background(), filepath.Join(dir, "blank.db"))
 	if err := errors.Join(err, blank.Close()); err != nil {
@@ -280,7 +284,7 @@ func FuzzImport(f *testing.F) {
 		if _, err := s.Import(context.Background(), bytes.NewReader(in), "fuzz", ImportOptions{}); err != nil {
 			return
 		}
-		for _, format := range []Format{Argilla, KTO} {
+		for _, format := range []Format{Argilla, LabelStudio, KTO} {
 			if _, err := s.Export(context.Background(), &bytes.Buffer{}, format); err != nil {
 				t.Fatal(err)
 			}

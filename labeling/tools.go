@@ -107,8 +107,8 @@ func orderless(value string) Choice {
 	return ""
 }
 
-// fromArgilla reads a record {fields, responses: {question: [{value, user_id}]}}; the value is a label, or a ranking of
-// field names, or of one answer numbers.
+// fromArgilla reads a record {fields, responses: {question: [{value, user_id}]}}; the value is a label, or the ranks of field names, or
+// of one answer a number.
 func fromArgilla(r record) ([]Labelled, error) {
 	if names := numberedFields(r.object("fields")); len(names) > 2 {
 		return fromArgillaRanking(r, names)
@@ -124,8 +124,21 @@ func fromArgilla(r record) ([]Labelled, error) {
 	metadata := r.object("metadata")
 	of := metadata.text("annotator")
 	var out []Labelled
+	var problem error
 	for _, a := range argillaResponses(r) {
-		d := argillaValue(a.value, names)
+		var d *Decision
+		switch v := a.value.(type) {
+		case string:
+			d = verdict(v, names)
+		case []any:
+			st, ok := argillaOrder(v, names[:])
+			switch {
+			case ok && st.problem == "":
+				d = &st.Decision
+			case ok && problem == nil:
+				problem = st.problem
+			}
+		}
 		if d == nil {
 			continue
 		}
@@ -137,36 +150,7 @@ func fromArgilla(r record) ([]Labelled, error) {
 	if len(out) == 0 {
 		out = append(out, Labelled{Item: it})
 	}
-	return out, nil
-}
-
-func argillaValue(v any, names [2]string) *Decision {
-	switch v := v.(type) {
-	case string:
-		return verdict(v, names)
-	case []any: // ["response-2", "response-1"] best first, or [{value, rank}]
-		rank := map[string]float64{}
-		for i, e := range v {
-			if m, ok := e.(map[string]any); ok {
-				rank[record(m).text("value")], _ = m["rank"].(float64)
-			} else if name, ok := e.(string); ok {
-				rank[name] = float64(i)
-			}
-		}
-		a, okA := rank[names[0]]
-		b, okB := rank[names[1]]
-		if !okA || !okB {
-			return nil
-		}
-		d := Decision{Choice: Tie}
-		if a < b {
-			d = Prefer(0, 0)
-		} else if b < a {
-			d = Prefer(1, 0)
-		}
-		return &d
-	}
-	return nil
+	return out, problem
 }
 
 // fromLabelStudio reads a task {data, annotations: [{completed_by, result, lead_time}]}.
