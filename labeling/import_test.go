@@ -96,6 +96,10 @@ func testImport(t *testing.T) {
 			`[{"id":1,"data":{"prompt":"p","answer1":"a","answer2":"b"},"annotations":[{"completed_by":3,"result":[{"from_name":"pw","to_name":"answer1","type":"pairwise","value":{"selected":"right"}}]},{"completed_by":{"email":"x@y"},"was_cancelled":true,"result":[]}]}]`, LabelStudio,
 			[]string{`"p": win "b" > "a" by user 3`},
 		},
+		"label studio, its own name of the prompt": {
+			`[{"id":1,"data":{"text":"p","answer1":"a","answer2":"b"},"annotations":[{"completed_by":3,"result":[{"from_name":"pw","to_name":"answer1","type":"pairwise","value":{"selected":"left"}}]}]}]`, LabelStudio,
+			[]string{`"p": win "a" > "b" by user 3`},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, ctx := newTestStore(t), context.Background()

@@ -23,7 +23,7 @@ var errNoAnswers = errors.New("found no two answers among the fields")
 
 // promptOf finds the prompt among named texts.
 func promptOf(fields record) (prompt Prompt, err error) {
-	for _, k := range []string{"prompt", "instruction", "question", "input", "context"} {
+	for _, k := range []string{"prompt", "instruction", "question", "input", "context", "text"} {
 		if v, ok := fields[k]; ok {
 			if text, ok := v.(string); ok {
 				prompt.Text = text

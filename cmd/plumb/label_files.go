@@ -116,8 +116,9 @@ func (a *app) labelExportCmd() *cobra.Command {
 		Long: `Formats: trl (preferences as {prompt, chosen, rejected, margin}), kto ({prompt,
 completion, label}), demos ({prompt, completion} of edited answers), argilla,
 label-studio, and log (every item and event, a line each). A ranking of k answers is
-k(k-1)/2 rows of trl. Ratings go to argilla, label-studio and log. Where a reviewer has ruled, that is what is written. Ties, both bad
-and can't say have no place in some formats; how many were left out is printed.`,
+k(k-1)/2 rows of trl. Items of every mode go to argilla, label-studio and log. Where a
+reviewer has ruled, that is what is written. Ties, both bad and can't say have no place
+in some formats; how many were left out is printed.`,
 		Args: args("no argument", 0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withStore(cmd.Context(), path, false, func(store *labeling.Store) error {
