@@ -37,11 +37,12 @@ type learner struct {
 	refOnTrunk  bool      // the reference does the same below it
 	kept        []float32 // scratch of criticHidden
 
-	show Progress
-	room func(coming int) int // nil: any, or the tape is bounded already
-	rows int                  // of the largest micro-batch
-	tape *tensor.Tape         // records
-	eval *tensor.Tape         // does not
+	show   Progress
+	room   func(coming int) int // nil: any, or the tape is bounded already
+	loaded bool                 // the moments were read from a checkpoint
+	rows   int                  // of the largest micro-batch
+	tape   *tensor.Tape         // records
+	eval   *tensor.Tape         // does not
 
 	policyLoss, valueLoss *objective.Loss
 }
@@ -118,7 +119,8 @@ func (l *learner) close() error {
 // learn is step 8 of an update. The steps it returns include skipped ones. When ctx is done it gives up half-way, the models
 // moved, and returns ctx's error.
 func (l *learner) learn(ctx context.Context, tr *Trajectories, st *state, dump func(s *step) error) ([]stepStats, error) {
-	if err := l.bound(st); err != nil {
+	first := l.room != nil || st.Update == l.c.Critic.Warmup // the policy's first step is another than the critic's
+	if err := l.bound(); err != nil {
 		return nil, err
 	}
 	var all []stepStats
@@ -130,7 +132,7 @@ func (l *learner) learn(ctx context.Context, tr *Trajectories, st *state, dump f
 			if err := s.gradients(ctx); err != nil {
 				return nil, err
 			}
-			if err := l.fits(st); err != nil {
+			if err := l.fits(first && epoch == 0 && k == 0); err != nil {
 				return nil, err
 			}
 			switch {
@@ -222,15 +224,15 @@ func (l *learner) newStep(tr *Trajectories, which []int, st *state) *step {
 
 // bound sets what the tape may take, once: before the first step, when what sampling and scoring took is still counted, since they
 // will take it again.
-func (l *learner) bound(st *state) error {
+func (l *learner) bound() error {
 	if l.room == nil {
 		return nil
 	}
 	coming := 0
 	for _, x := range []*trained{l.policy, l.critic} {
 		n := len(x.adapter.Values)
-		coming += 4 * n                             // gradients
-		if !l.c.Optimizer.Paged && st.Update == 0 { // else the moments were read from the checkpoint
+		coming += 4 * n // gradients
+		if !l.c.Optimizer.Paged && !l.loaded {
 			coming += optim.StateBytes(l.c.Optimizer.Bits, n)
 		}
 		if l.c.Critic.Shared {
@@ -239,16 +241,16 @@ func (l *learner) bound(st *state) error {
 	}
 	room := l.room(coming)
 	if room <= 0 {
-		return run.NoRoom(room)
+		return run.NoRoom(room, "lower ppo.sampling.max_batch")
 	}
-	l.tape.Within(room, l.rows, false)
+	l.tape.Within(room, l.rows, 0) // the tape that does not record is there already
 	l.room = nil
 	return nil
 }
 
-// fits is an error where the first steps, of critic or policy, took more than there is room for.
-func (l *learner) fits(st *state) error {
-	if over := l.tape.Over(); over > 0 && (st.Update == 0 || st.Update == l.c.Critic.Warmup) {
+// fits is an error where a step that is to be judged took more than there is room for.
+func (l *learner) fits(judged bool) error {
+	if over := l.tape.Over(); over > 0 && judged {
 		return run.OverBudget("ppo", "max_prompt", over)
 	}
 	return nil

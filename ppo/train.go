@@ -92,6 +92,7 @@ func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (_ Result, er
 		if st, err = l.load(dir, s.Manifest()); err != nil {
 			return Result{}, err
 		}
+		l.loaded = true
 		if st.Update != step {
 			return Result{}, fmt.Errorf("resume from %s: it holds update %d", dir, st.Update)
 		}

@@ -139,7 +139,7 @@ func TestRoomChangesNothing(t *testing.T) {
 	}
 	in, c = toy(t, func(in *Inputs, _ *Config) { in.Room = func(int) int { return 1000 } })
 	_, err := Train(context.Background(), c, in, stage(t, t.TempDir()))
-	if err == nil || !strings.Contains(err.Error(), "memory.budget: activations and gradients take ") || !strings.Contains(err.Error(), "lower ppo.micro_tokens") {
+	if err == nil || !strings.Contains(err.Error(), "memory.budget: activations and gradients take at least ") || !strings.Contains(err.Error(), "lower ppo.micro_tokens") {
 		t.Error(err)
 	}
 }

@@ -94,6 +94,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Result, e
 	if err := t.settle(ctx); err != nil { // what an interruption left undone
 		return Result{}, err
 	}
+	first := t.state.Step
 	for t.state.Step < t.plan.steps {
 		if ctx.Err() != nil {
 			return Result{}, t.leave(ctx)
@@ -104,7 +105,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Result, e
 		pairs := t.plan.pairs(k)
 		// 2. and 3. Score, loss, backward.
 		s := t.gradients(pairs)
-		if over := t.tape.Over(); over > 0 && k == 0 {
+		if over := t.tape.Over(); over > 0 && k == first {
 			return Result{}, run.OverBudget("reward", "max_length", over)
 		}
 		// 4. Clip, or skip.
@@ -156,9 +157,9 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 	if in.Room != nil {
 		room := in.Room(optim.TrainingBytes(len(in.Adapter.Values), c.Optimizer.Bits, c.Optimizer.Paged))
 		if room <= 0 {
-			return nil, run.NoRoom(room)
+			return nil, run.NoRoom(room, "hold the base in fewer bits (quantize)")
 		}
-		t.tape.Within(room, model.LargestMicro(lengths(in.Train), c.Batch, c.MicroTokens), len(in.Held) > 0)
+		t.tape.Within(room, model.LargestMicro(lengths(in.Train), c.Batch, c.MicroTokens), model.LargestMicro(lengths(in.Held), len(in.Held), c.MicroTokens))
 	}
 	if c.Optimizer.Paged {
 		return t, t.opt.Page(st.Path())

@@ -97,6 +97,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Summary, 
 	if err := t.settle(ctx); err != nil { // what an interruption left undone
 		return Summary{}, err
 	}
+	first := t.state.Step
 	for t.state.Step < t.plan.steps && t.state.Stopped == "" {
 		if ctx.Err() != nil {
 			return Summary{}, t.leave(ctx)
@@ -111,7 +112,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Summary, 
 		}
 		// 2. and 3. Forward and backward.
 		s := t.gradients(rows, weights)
-		if over := t.tape.Over(); over > 0 && k == 0 {
+		if over := t.tape.Over(); over > 0 && k == first {
 			return Summary{}, run.OverBudget("sft", "max_length", over)
 		}
 		// 4. Clip, or skip.
@@ -189,11 +190,16 @@ func newTrainer(c Config, in Inputs, st *run.Stage) (*trainer, error) {
 	}
 	t.tape.Recompute(c.Recompute)
 	if in.Room != nil {
-		room := in.Room(optim.TrainingBytes(len(in.Adapter.Values), c.Optimizer.Bits, c.Optimizer.Paged))
-		if room <= 0 {
-			return nil, run.NoRoom(room)
+		n := len(in.Adapter.Values)
+		coming := optim.TrainingBytes(n, c.Optimizer.Bits, c.Optimizer.Paged)
+		if len(in.Held) > 0 {
+			coming += 4 * n // the best so far
 		}
-		t.tape.Within(room, model.LargestMicro(lengths(in.Train), c.Batch, c.MicroTokens), len(in.Held) > 0)
+		room := in.Room(coming)
+		if room <= 0 {
+			return nil, run.NoRoom(room, "hold the base in fewer bits (quantize)")
+		}
+		t.tape.Within(room, model.LargestMicro(lengths(in.Train), c.Batch, c.MicroTokens), model.LargestMicro(lengths(in.Held), len(in.Held), c.MicroTokens))
 	}
 	if c.Optimizer.Paged {
 		return t, t.opt.Page(st.Path())

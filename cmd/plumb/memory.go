@@ -30,25 +30,45 @@ func (c memoryConfig) bytes() (int64, error) {
 		"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
 	}[strings.TrimSpace(text[len(number):])]
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !known || math.IsNaN(n) || n*unit < 1 || n*unit > 1<<60 {
+	if err != nil || !known || math.IsNaN(n) || n*unit < 1 || n*unit > 1<<50 {
 		return 0, fmt.Errorf("%q: want a number and a unit (kB, MB, GB, TB, KiB, MiB, GiB, TiB), such as 2GiB", c.Budget)
 	}
 	return int64(n * unit), nil
 }
 
 // room is what memory.budget leaves to a tape when so many bytes are still to come beside it, less what the collector lets lie; nil
-// without a budget.
+// without a budget. What is garbage already is not counted.
 func (p *pipeline) room(base *loaded) func(coming int) int {
+	counted := p.roomAsItLies(base)
+	if counted == nil {
+		return nil
+	}
+	return func(coming int) int {
+		debug.FreeOSMemory()
+		return counted(coming)
+	}
+}
+
+// roomAsItLies is room where garbage is counted: what will be taken again.
+func (p *pipeline) roomAsItLies(base *loaded) func(coming int) int {
 	budget, err := p.recipe.Memory.bytes()
 	if err != nil || budget == 0 {
 		return nil
 	}
-	percent := min(garbagePercent(int64(base.Model.Bytes())), 2*leastGarbage)
+	percent := boundedPercent(int64(base.Model.Bytes()))
+	debug.SetGCPercent(percent)
+	debug.FreeOSMemory()
 	return func(coming int) int {
-		debug.SetGCPercent(percent)
-		return int((budget - run.ResidentBytes() - int64(coming)) * 100 / int64(100+percent))
+		free := budget - run.ResidentBytes() - int64(coming)
+		if free > 0 {
+			free = free * 100 / int64(100+percent)
+		}
+		return int(free)
 	}
 }
+
+// boundedPercent is garbagePercent within a budget of memory.
+func boundedPercent(base int64) int { return min(garbagePercent(base), 2*leastGarbage) }
 
 // Garbage lies about until it is as much, in percent of what is alive, as the collector is set to: 100, so that a program takes
 // twice its memory, unless told otherwise. A large base is nearly all there is and is never scanned, so collecting often is cheap.
@@ -81,10 +101,3 @@ func weightBytes(w model.Weights) int64 {
 
 // boundGarbage sets the collector for a base of so many bytes, once the program is about to load it.
 func boundGarbage(base int64) { debug.SetGCPercent(garbagePercent(base)) }
-
-// forgetGarbage gives back what reading left, where memory is bounded and it would be counted.
-func (p *pipeline) forgetGarbage() {
-	if p.recipe.Memory.Budget != "" {
-		debug.FreeOSMemory()
-	}
-}

@@ -51,7 +51,6 @@ type stagePlan struct {
 	Fits    string      `json:"fits,omitempty"` // the largest batch
 
 	garbage float64 // bytes that the stage leaves to the collector in all
-	percent int64   // of what is alive: garbage that the collector lets lie
 	budget  int64   // memory.budget; 0: none
 	taped   taped
 }

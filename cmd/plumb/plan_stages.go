@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 
 	"plumb/internal/model"
 	"plumb/internal/optim"
@@ -16,7 +17,7 @@ import (
 
 // stage estimates one stage.
 func (pl *planner) stage(ctx context.Context, name string) (stagePlan, error) {
-	s := stagePlan{Stage: name, percent: int64(garbagePercent(int64(pl.r.Weights.At(pl.layers))))}
+	s := stagePlan{Stage: name}
 	var err error
 	if s.budget, err = pl.recipe.Memory.bytes(); err != nil {
 		return s, err
@@ -66,10 +67,18 @@ func (s *stagePlan) ceiling() { s.phase("ceiling", ceilingTime.Seconds(), "the m
 func (s *stagePlan) total() {
 	m := &s.Memory
 	live := m.Base + m.Data + m.Adapters + m.Optimizer + m.Activations + m.Cache + m.Head
-	percent := s.percent
+	percent := s.percent()
 	m.Garbage = min(live*percent/100, int64(s.garbage))
 	m.Garbage = max(m.Garbage, (m.Base+m.Data)*(100+percent)/100-live)
 	m.Total = m.Program + live + m.Garbage
+}
+
+// percent is what the collector lets lie, of what is alive.
+func (s *stagePlan) percent() int64 {
+	if s.budget > 0 {
+		return int64(boundedPercent(s.Memory.Base))
+	}
+	return int64(garbagePercent(s.Memory.Base))
 }
 
 // fits says by how much one thing can grow: per bytes a unit, now units.
@@ -80,7 +89,7 @@ func (s *stagePlan) fits(what string, now int, per float64) {
 	if room == 0 || per <= 0 {
 		return
 	}
-	more := (float64(room) - float64(m.Total)) / (per * (1 + float64(garbagePercent(m.Base))/100))
+	more := (float64(room) - float64(m.Total)) / (per * (1 + float64(s.percent())/100))
 	most := int(float64(now) + more)
 	if most < 1 {
 		s.Fits = fmt.Sprintf("none in %.0f MiB", float64(room)/(1<<20))
@@ -224,7 +233,7 @@ func (s *stagePlan) tape(pl *planner, micro, trained int, p, forward plan.Pass, 
 	s.taped = taped{float64(micro) * p.Bytes.Block, float64(micro * 4 * pl.cfg.Hidden), trained, tokens * forward.Seconds.Block}
 	s.Memory.Head += int64(float64(micro) * p.Bytes.Fixed)
 	s.Memory.Activations += int64(s.taped.block*float64(trained) + s.taped.output*float64(pl.layers-trained))
-	s.fits("micro_tokens", micro, p.Bytes.At(pl.layers))
+	s.fits("micro_tokens", micro, p.Bytes.Fixed+p.Bytes.Block*float64(trained)+float64(4*pl.cfg.Hidden*(pl.layers-trained)))
 	if recompute {
 		s.taped.trained = 0
 	}
@@ -232,13 +241,8 @@ func (s *stagePlan) tape(pl *planner, micro, trained int, p, forward plan.Pass, 
 
 // within counts the blocks that memory.budget has computed again: one at a time is there again.
 func (s *stagePlan) within() {
-	if s.budget == 0 {
-		return
-	}
-	s.percent = min(s.percent, 2*leastGarbage)
-	s.total()
 	t := s.taped
-	if s.Memory.Total <= s.budget {
+	if s.budget == 0 || s.Memory.Total <= s.budget {
 		return
 	}
 	activations, k := s.Memory.Activations, 0
@@ -247,12 +251,13 @@ func (s *stagePlan) within() {
 		s.Memory.Activations = activations - int64(float64(k)*(t.block-t.output)-t.block)
 		s.total()
 	}
-	note := fmt.Sprintf("%d of %d trained blocks", k, t.trained)
-	if over := s.Memory.Total - s.budget; over > 0 {
-		note += fmt.Sprintf(", and %s more than memory.budget", ui.Bytes(over))
+	if k > 0 {
+		s.phase("computing again", t.again*float64(k), "%d of %d trained blocks", k, t.trained)
+		s.Seconds += t.again * float64(k)
 	}
-	s.phase("computing again", t.again*float64(k), "%s", note)
-	s.Seconds += t.again * float64(k)
+	if over := s.Memory.Total - s.budget; over > 0 {
+		s.Fits = strings.TrimPrefix(fmt.Sprintf("%s; %s more than memory.budget", s.Fits, ui.Bytes(over)), "; ")
+	}
 }
 
 func (s *stagePlan) checkpoints(pl *planner, times, bytes int) {

@@ -72,7 +72,7 @@ func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 			stop = enc.StopIDs()
 		}
 		in := ppo.Inputs{
-			Model: base.Model, Policy: policy, StopIDs: stop, Seed: p.recipe.Seed, Ceiling: p.ceiling(), Room: p.room(base),
+			Model: base.Model, Policy: policy, StopIDs: stop, Seed: p.recipe.Seed, Ceiling: p.ceiling(), Room: p.roomAsItLies(base),
 			Base: base.Base.Name, Progress: p.progress,
 			Text: func(prompt, response []int32) string { return base.Tokenizer.DecodeAfter(prompt, response, false) },
 		}

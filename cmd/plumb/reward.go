@@ -232,7 +232,6 @@ func (p *pipeline) trainReward(ctx context.Context, s *run.Stage, c reward.Confi
 	if err != nil { // Before the training, not behind it.
 		return stageResult{}, fmt.Errorf("reward.normalise: %w", err)
 	}
-	p.forgetGarbage()
 	done, err := reward.Train(ctx, c, in, s)
 	if err != nil {
 		return stageResult{}, err

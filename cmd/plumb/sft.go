@@ -85,7 +85,6 @@ func (p *pipeline) sftInputs(base *loaded, c sft.Config, paths []string) (sft.In
 	}
 	p.note("sft: %d of %d parameters are trained", in.Adapter.Trainable(), base.Model.Parameters())
 	in.Train, in.Held, err = p.sftRows(base, c, paths)
-	p.forgetGarbage()
 	return in, err
 }
 

@@ -192,13 +192,13 @@ func StateBytes(bits, n int) int {
 	return 8 * n
 }
 
-// TrainingBytes is about what training n parameters takes besides their values and activations: gradients, packed copies, a copy of
-// the values, and moments, unless those are paged.
+// TrainingBytes is about what training n parameters takes besides their values and activations: gradients, packed copies, and moments,
+// unless those are paged.
 func TrainingBytes(n, bits int, paged bool) int {
 	if paged {
-		return 16 * n
+		return 8 * n
 	}
-	return 16*n + StateBytes(bits, n)
+	return 8*n + StateBytes(bits, n)
 }
 
 // Bytes is what the state takes.

@@ -326,14 +326,14 @@ func ResidentBytes() int64 {
 }
 
 // NoRoom is the error of a stage for whose activations a budget leaves so many bytes, 0 or fewer.
-func NoRoom(room int) error {
-	return fmt.Errorf("memory.budget: what is loaded and what training needs besides take %.1f MiB more than it: raise it, or hold the base in fewer bits (quantize)", float64(1-room)/(1<<20))
+func NoRoom(room int, advice string) error {
+	return fmt.Errorf("memory.budget: what is loaded and what training needs besides take at least %.1f MiB more than it: raise it, or %s", float64(1-room)/(1<<20), advice)
 }
 
 // OverBudget is the error of a stage whose first step took so many bytes more than a budget leaves; longest is its key that bounds a
 // sequence.
 func OverBudget(stage, longest string, bytes int) error {
-	return fmt.Errorf("memory.budget: activations and gradients take %.1f MiB more than it leaves, with every block computed again: lower %s.micro_tokens (a longer sequence goes through alone: %s.%s), or raise the budget",
+	return fmt.Errorf("memory.budget: activations and gradients take at least %.1f MiB more than it leaves, with every block computed again: lower %s.micro_tokens (a longer sequence goes through alone: %s.%s), or raise the budget",
 		float64(bytes)/(1<<20), stage, stage, longest)
 }
 

@@ -12,6 +12,7 @@ type arena struct {
 	most   []int // floats of each chunk that were ever handed out
 	chunk  int   // the one in use
 	used   int   // floats of it handed out
+	top    mark  // the furthest since rewind
 }
 
 type mark struct{ chunk, used int }
@@ -24,6 +25,7 @@ func (a *arena) alloc(n int) []float32 {
 			s := c[a.used : a.used+n : a.used+n]
 			a.used += need
 			a.most[a.chunk] = max(a.most[a.chunk], a.used)
+			a.reached()
 			return s
 		}
 		a.chunk++
@@ -36,16 +38,32 @@ func (a *arena) alloc(n int) []float32 {
 	a.chunks = append(a.chunks, make([]float32, max(size, need)))
 	a.used = need
 	a.most = append(a.most, need)
+	a.reached()
 	return a.chunks[a.chunk][:n:n]
 }
 
 func (a *arena) mark() mark     { return mark{a.chunk, a.used} }
 func (a *arena) release(m mark) { a.chunk, a.used = m.chunk, m.used }
 
-// handed is how many floats are handed out.
-func (a *arena) handed() int {
-	n := a.used
-	for i := range min(a.chunk, len(a.chunks)) {
+func (a *arena) reached() {
+	if a.chunk > a.top.chunk || a.chunk == a.top.chunk && a.used > a.top.used {
+		a.top = a.mark()
+	}
+}
+
+// rewind takes everything back.
+func (a *arena) rewind() {
+	a.release(mark{})
+	a.top = mark{}
+}
+
+// handed is how many floats are handed out, and peak the most that were since rewind.
+func (a *arena) handed() int { return a.upTo(a.mark()) }
+func (a *arena) peak() int   { return a.upTo(a.top) }
+
+func (a *arena) upTo(m mark) int {
+	n := m.used
+	for i := range min(m.chunk, len(a.chunks)) {
 		n += a.most[i]
 	}
 	return n
@@ -115,5 +133,5 @@ func (r *recycler) put(b []float32) {
 
 func (r *recycler) reset() {
 	r.free = r.free[:0]
-	r.release(mark{})
+	r.rewind()
 }

@@ -72,10 +72,10 @@ func (o *checkpointOp) backward(t *Tape) {
 
 // room is the memory that passes may take and what their parts take, in floats.
 type room struct {
-	limit  int  // 0: no bound
-	rows   int  // no pass has more
-	beside bool // a tape that does not record takes passes as large
-	over   int  // the most that passes with every block run again took beyond the limit
+	limit  int // 0: no bound
+	rows   int // no pass has more
+	beside int // rows of passes on a tape that does not record
+	over   int // the most that passes with every block run again took beyond the limit
 
 	seen        int  // rows of the largest pass so far
 	blocks      int  // of a pass
@@ -111,7 +111,7 @@ func (r *room) ran(floats, rows int, kept bool) {
 }
 
 // keeps says whether the activations of the next block can stay, with so many floats handed out and more blocks to come. The
-// first block of all is run again, to see what one takes.
+// first block that is trained is run again, to see what one takes.
 func (r *room) keeps(handed int, x *Tensor, more int) bool {
 	r.blocks, r.seen = max(r.blocks, more+1), max(r.seen, x.Rows)
 	r.output.see(len(x.Data), x.Rows)
@@ -138,8 +138,8 @@ func (r *room) besides() int {
 	if n == 0 {
 		n = r.block.of(rows)
 	}
-	if r.beside {
-		n += r.block.of(rows) + r.blocks*r.output.of(rows)
+	if r.beside > 0 {
+		n += r.block.of(r.beside) + r.tail.of(r.beside) + r.blocks*r.output.of(r.beside)
 	}
 	return n
 }

@@ -100,15 +100,20 @@ func (t *Tape) Recording() bool { return !t.off }
 // Recompute sets whether Checkpoint keeps only a block's output and computes the rest again in the backward pass.
 func (t *Tape) Recompute(on bool) { t.recompute = on }
 
-// Within bounds what passes of at most so many rows take, activations and gradients together, in bytes; 0 is no bound. With beside,
-// room is left for as large passes on a tape that does not record. Checkpoint keeps the activations of as many blocks as fit and runs
-// the others again in the backward pass. See Over.
-func (t *Tape) Within(bytes, rows int, beside bool) {
+// Within bounds what passes of at most so many rows take, activations and gradients together, in bytes; 0 is no bound. Of it room is
+// left for passes of so many rows beside them, on a tape that does not record. Checkpoint keeps the activations of as many blocks as
+// fit and runs the others again in the backward pass. See Over.
+func (t *Tape) Within(bytes, rows, beside int) {
 	t.room.limit, t.room.rows, t.room.beside = (bytes+3)/4, rows, beside
 }
 
-// Over is by how many bytes a pass went beyond the bound set by Within although every block was run again; the most so far.
-func (t *Tape) Over() int { return 4 * t.room.over }
+// Over is by how many bytes a pass went beyond the bound set by Within although every block was run again: the most since it was last
+// asked.
+func (t *Tape) Over() int {
+	n := t.room.over
+	t.room.over = 0
+	return 4 * n
+}
 
 // Bytes is the memory the arenas hold.
 func (t *Tape) Bytes() int { return t.acts.bytes() + t.grads.bytes() }
@@ -121,7 +126,7 @@ func (t *Tape) Epoch() int { return t.epoch }
 
 // Reset takes back every tensor. What was returned before must not be used again.
 func (t *Tape) Reset() {
-	t.acts.release(mark{})
+	t.acts.rewind()
 	t.grads.reset()
 	t.tensors.n = 0
 	clear(t.ops)
@@ -209,7 +214,7 @@ func (t *Tape) Backward() {
 	t.back(0)
 	r.back.see(t.grads.handed(), r.passRows)
 	if r.limit > 0 && !r.kept {
-		r.over = max(r.over, t.Touched()/4-r.limit)
+		r.over = max(r.over, t.acts.peak()+t.grads.peak()-r.limit)
 	}
 	t.done = true
 }

@@ -113,7 +113,7 @@ func TestWithinABoundOfMemory(t *testing.T) {
 	sizes := []int{700, 300, 1100, 1100} // rows of one step after another
 	run := func(limit int) (tape *Tape, bits [][]float32, again []int) {
 		tape = NewTape(p)
-		tape.Within(limit, slices.Max(sizes), false)
+		tape.Within(limit, slices.Max(sizes), 0)
 		for _, n := range sizes {
 			for _, b := range blocks {
 				clear(b.w1.Grad)
@@ -143,10 +143,10 @@ func TestWithinABoundOfMemory(t *testing.T) {
 				t.Fatalf("within %d %%: result %d differs", share, i)
 			}
 		}
-		last := again[len(again)-1]
-		t.Logf("within %d %%: %d of %d blocks again, %d %% touched, %d bytes over", share, last, len(blocks), 100*tape.Touched()/most, tape.Over())
-		if (tape.Over() > 0) != (share == 10) {
-			t.Errorf("within %d %%: %d bytes over", share, tape.Over())
+		last, over := again[len(again)-1], tape.Over()
+		t.Logf("within %d %%: %d of %d blocks again, %d %% touched, %d bytes over", share, last, len(blocks), 100*tape.Touched()/most, over)
+		if (over > 0) != (share == 10) || tape.Over() != 0 {
+			t.Errorf("within %d %%: %d bytes over", share, over)
 		}
 		if share > 10 && tape.Touched() > limit {
 			t.Errorf("within %d %%: %d bytes of %d", share, tape.Touched(), limit)
@@ -169,7 +169,7 @@ func TestFrozenBlocksKeepNothing(t *testing.T) {
 	all := slices.Concat(frozen, frozen, frozen, stack(1, 2)) // 10 frozen, 2 trained
 	touched := func(limit int, blocks []*block) (bytes, again int) {
 		tape := NewTape(p)
-		tape.Within(limit, 1000, false)
+		tape.Within(limit, 1000, 0)
 		for range 3 {
 			tape.Reset()
 			step(tape, blocks, tape.Leaf(rows(1000), 1000, 24, false))
@@ -199,7 +199,7 @@ func TestRoomBesideAnInferenceTape(t *testing.T) {
 	pass(free)
 	limit := free.Touched() * 3 / 4
 	tape, infer := NewTape(p), NewInferenceTape(p)
-	tape.Within(limit, 900, true)
+	tape.Within(limit, 900, 900)
 	for range 3 {
 		pass(tape)
 		pass(infer)
