@@ -300,9 +300,13 @@ func (s *Stage) stopClock(t *Timing) {
 	t.PeakMiB = PeakMiB()
 }
 
-// PeakMiB is the largest resident size of this process so far, in MiB.
+// PeakMiB is the largest resident size of this program so far, in MiB.
 func PeakMiB() float64 {
-	var u syscall.Rusage
+	if kib, ok := statusKiB("VmHWM:"); ok {
+		return kib / (1 << 10)
+	}
+	var u syscall.Rusage // on Linux it begins with that of the program that started this one
+
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return 0
 	}
@@ -312,13 +316,24 @@ func PeakMiB() float64 {
 	return float64(u.Maxrss) / (1 << 10)
 }
 
+// statusKiB reads a size from Linux's account of this process.
+func statusKiB(key string) (float64, bool) {
+	data, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, false
+	}
+	_, rest, found := strings.Cut(string(data), key)
+	var kib float64
+	if n, err := fmt.Sscan(rest, &kib); !found || n != 1 || err != nil {
+		return 0, false
+	}
+	return kib, true
+}
+
 // ResidentBytes is the resident size of this process now; where the system does not say, what the Go runtime holds.
 func ResidentBytes() int64 {
-	if data, err := os.ReadFile("/proc/self/statm"); err == nil {
-		var size, resident int64
-		if _, err := fmt.Sscan(string(data), &size, &resident); err == nil {
-			return resident * int64(os.Getpagesize())
-		}
+	if kib, ok := statusKiB("VmRSS:"); ok {
+		return int64(kib) << 10
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
