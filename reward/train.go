@@ -34,7 +34,7 @@ type Inputs struct {
 	Train, Held []Pair
 	Seed        uint64
 	Ceiling     float64 // GFLOP/s that perf/mfu is a share of; 0 leaves it out
-	// Room is the memory in bytes that activations and gradients may take, when so many more bytes are still to come; nil: any.
+	// Room is the memory in bytes that activations and gradients may take when so many bytes besides are still to come; nil: any.
 	Room     func(coming int) int
 	Progress Progress
 }
