@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"plumb/internal/dataset"
+	"plumb/internal/kernels"
 )
 
 // Config is the eval section of a recipe.
@@ -41,6 +42,9 @@ type Config struct {
 	MaxNew int
 	// MaxBatch is how many answers are generated at once, >= 1; speed and memory only. Default 64.
 	MaxBatch int
+	// KVCache is the form in which the keys and values of what was read and sampled so far are kept: fp32, bf16 (half the memory), or
+	// int8 with a scale for each key and value of a head (a quarter). Default fp32.
+	KVCache string
 	// MicroTokens is how many tokens go through the model at once when scoring, >= 1; memory only. Default 4096.
 	MicroTokens int
 }
@@ -55,7 +59,7 @@ type Judging struct {
 
 // Default is one answer at temperature 1 for 256 prompts, and 95 % intervals from 10,000 draws.
 func Default() Config {
-	return Config{Limit: 256, Samples: 1, Bootstrap: 10000, Level: 0.95, Show: 8, Temperature: 1, TopP: 1, MaxNew: 128, MaxBatch: 64, MicroTokens: 4096}
+	return Config{Limit: 256, Samples: 1, Bootstrap: 10000, Level: 0.95, Show: 8, Temperature: 1, TopP: 1, MaxNew: 128, MaxBatch: 64, KVCache: "fp32", MicroTokens: 4096}
 }
 
 // Validate checks ranges and that there is one judge.
@@ -85,6 +89,9 @@ func (c *Config) Validate() error {
 	check(!(c.TopP > 0 && c.TopP <= 1), "top_p: %g, want above 0 and at most 1", c.TopP)
 	check(c.MaxNew < 1, "max_new: %d, want at least 1", c.MaxNew)
 	check(c.MaxBatch < 1, "max_batch: %d, want at least 1", c.MaxBatch)
+	if _, err := kernels.ParseKVType(c.KVCache); err != nil {
+		errs = append(errs, fmt.Errorf("kv_cache: %w", err))
+	}
 	check(c.MicroTokens < 1, "micro_tokens: %d, want at least 1", c.MicroTokens)
 	check((c.Judge.Reward == "") == (c.Judge.Gold == ""), "judge: name one judge: reward (a reward stage folder) or gold (embedded:tales)")
 	return errors.Join(errs...)

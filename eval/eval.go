@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 
+	"plumb/internal/kernels"
 	"plumb/internal/model"
 	"plumb/internal/peft"
 	"plumb/internal/rng"
@@ -200,7 +201,12 @@ func (e *evaluation) answers(ctx context.Context, p Policy) ([]Answer, error) {
 			out = append(out, Answer{Prompt: q.Text, PromptIDs: q.IDs})
 		}
 	}
+	kv, err := kernels.ParseKVType(e.cfg.KVCache)
+	if err != nil {
+		return nil, fmt.Errorf("kv_cache: %w", err)
+	}
 	opt := rollout.Options{
+		KV:          kv,
 		Temperature: float32(e.cfg.Temperature), TopP: e.cfg.TopP, Greedy: e.cfg.Temperature == 0,
 		StopIDs: e.in.StopIDs, MaxNew: e.cfg.MaxNew, MaxBatch: e.cfg.MaxBatch, Seed: rng.Derive(e.in.Seed, sampleStream),
 	}

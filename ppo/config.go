@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"plumb/internal/dataset"
+	"plumb/internal/kernels"
 	"plumb/internal/objective"
 	"plumb/internal/optim"
 )
@@ -153,6 +154,10 @@ type Sampling struct {
 	MaxNew int
 	// MaxBatch is how many responses are generated side by side, > 0: memory and speed only. Default 64.
 	MaxBatch int
+	// KVCache is the form in which the keys and values of what was read and sampled so far are kept: fp32, bf16 (half the memory), or
+	// int8 with a scale for each key and value of a head (a quarter). With any but fp32 the sampler is not the trained
+	// policy to the bit, and rollout/logprob_diff_max says by how much. Default fp32.
+	KVCache string
 	// TopK, TopP, MinP, MinNew must stay at their defaults 0, 1, 0, 0: each draws from a filtered distribution, of which the
 	// log-probabilities that PPO learns from are not.
 	TopK   int
@@ -187,7 +192,7 @@ func Default() Config {
 		KL:          KL{Coef: 0.05, Horizon: 10000, Min: 1e-4, Max: 10, Estimator: objective.K1},
 		Critic:      Critic{LR: 2.5e-4, Coef: 0.1},
 		Score:       Score{Scale: "none"},
-		Sampling:    Sampling{Temperature: 1, MaxNew: 64, MaxBatch: 64, TopP: 1},
+		Sampling:    Sampling{Temperature: 1, MaxNew: 64, MaxBatch: 64, KVCache: "fp32", TopP: 1},
 		Whiten:      Whitened{Advantages: true},
 		MissingStop: MissingStop{Rule: OverrideScore, Value: -1},
 		Gamma:       1, Lambda: 0.95, Aggregation: objective.TokenMean, MaxRatio: 10, SaveEvery: 1,
@@ -249,6 +254,8 @@ func (c Config) validateEpisodes(f *faults) {
 		"a number above 0 (greedy answers give PPO nothing to learn from)")
 	f.whole("sampling.max_new", c.Sampling.MaxNew, 1)
 	f.whole("sampling.max_batch", c.Sampling.MaxBatch, 1)
+	_, err := kernels.ParseKVType(c.Sampling.KVCache)
+	f.wrap("sampling.kv_cache", err)
 	s := c.Sampling
 	f.check(s.TopK == 0 && s.TopP == 1 && s.MinP == 0 && s.MinNew == 0, "sampling", fmt.Sprintf("top_k %d, top_p %v, min_p %v, min_new %d", s.TopK, s.TopP, s.MinP, s.MinNew),
 		"0, 1, 0, 0: PPO's ratios are of the unfiltered distribution, filtered sampling would bias every one of them; lower sampling.temperature instead")

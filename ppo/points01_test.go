@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"plumb/internal/model"
@@ -137,6 +138,28 @@ func TestPoint04FirstRatioIsOne(t *testing.T) {
 	must(t, s.gradients(context.Background()))
 	if p := s.stats.policy; p.ApproxKL == 0 || p.Ratio == 1 {
 		t.Errorf("after a step: %+v", p)
+	}
+}
+
+// With keys and values rounded the sampler is another distribution, which the metric says; what is learned from is the trainer's.
+func TestPoint04RoundedCaches(t *testing.T) {
+	for _, form := range []string{"bf16", "int8"} {
+		in, c := toy(t)
+		c.Sampling.KVCache = form
+		l, tr, st := experienced(t, in, c)
+		if mean, most := logpDifference(tr); mean == 0 || most > 0.1 {
+			t.Errorf("%s: sampler and trainer differ by %v on average, %v at most", form, mean, most)
+		}
+		s := l.newStep(tr, tr.all(), st)
+		must(t, s.gradients(context.Background()))
+		if p := s.stats.policy; p.Ratio != 1 || p.ApproxKL != 0 {
+			t.Errorf("%s: before anything moves: %+v", form, p)
+		}
+	}
+	_, c := toy(t)
+	c.Sampling.KVCache = "int4"
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "sampling.kv_cache") {
+		t.Errorf("a form that is not there: %v", err)
 	}
 }
 

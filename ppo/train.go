@@ -227,8 +227,12 @@ func (l *learner) say(st *state, m run.Values) {
 	l.show.Printf("update %d/%d  score %.3f +- %.3f  KL %.2f nats  beta %.3g  approxkl %.4f  clipped %.1f %%  critic explains %.2f  stopped %.0f %%  %.0f tokens",
 		st.Update, l.c.Updates(), of("objective/scores"), of("objective/scores_se"), of("objective/kl"), of("objective/kl_coef"), of("policy/approxkl_avg"),
 		100*of("policy/clipfrac_avg"), of("val/var_explained"), 100*of("val/eos_frac"), of("tokens/responses_len_mean"))
-	if of("rollout/logprob_diff_max") != 0 {
-		l.show.Printf("warning: sampler and trainer disagree by up to %.3g nats a token", of("rollout/logprob_diff_max"))
+	switch diff := of("rollout/logprob_diff_max"); {
+	case diff == 0:
+	case l.c.Sampling.KVCache == kernels.KVFloat32.String():
+		l.show.Printf("warning: sampler and trainer disagree by up to %.3g nats a token", diff)
+	default:
+		l.show.Printf("with sampling.kv_cache %s sampler and trainer differ by up to %.3g nats a token", l.c.Sampling.KVCache, diff)
 	}
 	if of("objective/kl_alarm") == 1 {
 		l.show.Printf("warning: the mean KL from the reference is below 0 by more than three standard errors: the responses do not come from the policy")

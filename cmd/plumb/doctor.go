@@ -164,9 +164,9 @@ func forward(pool *kernels.Pool, cached bool) (ids [][]int32, logps []float32, e
 		logp, _ := m.LogProbs(tape, nil, m.Hidden(tape, nil, b), rows, targets, 1)
 		return ids, slices.Clone(logp.Data), nil
 	}
-	d := m.NewDecoder(nil)
+	d, pages := m.NewDecoder(nil), m.NewPages(kernels.KVFloat32)
 	for _, seq := range ids {
-		c := m.NewCache(len(seq))
+		c := pages.NewCache()
 		for i := 1; i < len(seq); i++ {
 			tape.Reset()
 			h := d.Step(tape, []model.Feed{{Cache: c, IDs: seq[i-1 : i]}})

@@ -11,6 +11,7 @@ import (
 
 	"plumb/internal/chat"
 	"plumb/internal/dataset"
+	"plumb/internal/kernels"
 	"plumb/internal/rollout"
 	"plumb/internal/ui"
 )
@@ -19,6 +20,7 @@ import (
 type samplingFlags struct {
 	rollout.Options
 	temperature float64
+	kv          string
 }
 
 func (s *samplingFlags) register(cmd *cobra.Command) {
@@ -35,12 +37,17 @@ func (s *samplingFlags) register(cmd *cobra.Command) {
 	f.BoolVar(&s.IgnoreStop, "ignore-stop", false, "nothing ends a completion before --max-new")
 	f.Uint64Var(&s.Seed, "seed", 1, "seed of the draws; the same seed gives the same completions in any batch")
 	f.IntVar(&s.MaxBatch, "batch", s.MaxBatch, "sequences in the model at once; speed and memory only")
+	f.StringVar(&s.kv, "kv-cache", "fp32", "form in which past keys and values are kept: fp32, bf16 or int8")
 }
 
 // options completes what the flags say with what the model says.
 func (s *samplingFlags) options(l *loaded) (rollout.Options, error) {
 	o := s.Options
 	o.Temperature = float32(s.temperature)
+	var err error
+	if o.KV, err = kernels.ParseKVType(s.kv); err != nil {
+		return o, usageError{fmt.Errorf("--kv-cache: %w", err)}
+	}
 	if s.temperature == 0 {
 		o.Greedy = true
 	}

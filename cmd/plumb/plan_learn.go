@@ -48,7 +48,7 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 		}
 		prompts := slices.Repeat([]int{int(asked)}, k)
 		answers := pl.answers.of(k, c.Normalise.MaxNew)
-		t, err := pl.sampling(ctx, s, prompts, answers, k, 64)
+		t, err := pl.sampling(ctx, s, prompts, answers, k, 64, "")
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (pl *planner) planPPO(ctx context.Context, s *stagePlan) error {
 	}
 	x.tokens = float64(x.rows.Tokens())
 	x.trunk = c.Critic.Layers > 0 && c.Critic.Layers < pl.layers && !c.Critic.Shared
-	rolled, err := pl.sampling(ctx, s, asked, drawn, c.Batch, c.Sampling.MaxBatch)
+	rolled, err := pl.sampling(ctx, s, asked, drawn, c.Batch, c.Sampling.MaxBatch, c.Sampling.KVCache)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (pl *planner) planEval(ctx context.Context, s *stagePlan) error {
 		asked[i] = prompts[i/c.Samples]
 		rows.Lengths, rows.Targets = append(rows.Lengths, asked[i]+a), append(rows.Targets, a)
 	}
-	sampled, err := pl.sampling(ctx, s, asked, answers, n, c.MaxBatch)
+	sampled, err := pl.sampling(ctx, s, asked, answers, n, c.MaxBatch, c.KVCache)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"plumb/internal/dataset"
+	"plumb/internal/kernels"
 	"plumb/internal/plan"
 	"plumb/reward"
 )
@@ -42,7 +43,11 @@ func (pl *planner) prompts(ctx context.Context, s *stagePlan, key, ref, local st
 }
 
 // sampling is the time to answer prompts, in groups that are answered one after another, and the memory of it.
-func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers []int, group, places int) (float64, error) {
+func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers []int, group, places int, kvCache string) (float64, error) {
+	kv, err := kernels.ParseKVType(kvCache)
+	if err != nil {
+		return 0, fmt.Errorf("kv_cache: %w", err)
+	}
 	total, longest := 0, 0
 	for _, n := range prompts {
 		total, longest = total+n, max(longest, n)
@@ -53,13 +58,16 @@ func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers 
 	if err != nil {
 		return 0, err
 	}
-	one, full, err := pl.r.Steps(ctx, pl.policy(), places, mean+int(pl.answers.mean())/2)
+	one, full, err := pl.r.Steps(ctx, pl.policy(), places, mean+int(pl.answers.mean())/2, kv)
 	if err != nil {
 		return 0, err
 	}
 	seconds := float64(total) * fw.Seconds.At(pl.layers)
+	pages := 0
 	for at := 0; at < len(answers); at += group {
-		for n, steps := range plan.Occupancy(answers[at:min(at+group, len(answers))], places) {
+		end := min(at+group, len(answers))
+		pages = max(pages, plan.MostPages(prompts[at:end], answers[at:end], places, kernels.KeyTile))
+		for n, steps := range plan.Occupancy(answers[at:end], places) {
 			if n == 0 || steps == 0 {
 				continue
 			}
@@ -74,15 +82,14 @@ func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers 
 	for _, n := range answers {
 		most = max(most, n)
 	}
-	// A cache has room for its prompt and up to 128 tokens more, in whole tiles; prompts wait in caches of their own while others are answered. Every
-	// group has its own caches and tape, and leaves them.
-	cache := float64(2*places)*pl.r.CacheBytes(mean+min(most, 128)) + float64(places)*pl.r.CacheBytes(max(most-128, 0))
+	// Every group has its own pages and tape, and leaves them.
+	cache := pl.r.CacheBytes(kv, pages*kernels.KeyTile)
 	prefill := float64(min(total, promptTokens)) * fw.Bytes.At(pl.layers)
 	s.garbage += float64((len(answers)+group-1)/group) * (cache + prefill + sampleTape)
 	s.Memory.Cache = max(s.Memory.Cache, int64(cache))
 	s.Memory.Activations += int64(prefill)
 	s.Memory.Head += int64(float64(places) * pl.r.LogitBytes())
-	s.fits("max_batch", places, pl.r.CacheBytes(longest+most)+pl.r.LogitBytes())
+	s.fits("max_batch", places, pl.r.CacheBytes(kv, longest+most)+pl.r.LogitBytes())
 	return seconds, nil
 }
 
@@ -107,7 +114,7 @@ func (pl *planner) planPairs(ctx context.Context, s *stagePlan) error {
 		}
 	}
 	answers := pl.answers.of(len(asked), c.MaxNew)
-	seconds, err := pl.sampling(ctx, s, asked, answers, max(1, c.SaveEvery*per), c.MaxBatch)
+	seconds, err := pl.sampling(ctx, s, asked, answers, max(1, c.SaveEvery*per), c.MaxBatch, c.KVCache)
 	if err != nil {
 		return err
 	}

@@ -12,48 +12,34 @@ type AttnShape struct {
 
 // AttnSeq is one sequence of a packed batch. Its queries are rows QRow .. QRow+QLen-1 of q and have positions
 // Past .. Past+QLen-1; K and V [Past+QLen, KV·D] hold its keys and values from position 0 on: a slice of the packed
-// tensors when Past is 0, else a cache, or a copy of what comes before and its own rows. DK and DV, like K and V, are where
+// tensors when Past is 0, else a copy of what comes before and its own rows. DK and DV, like K and V, are where
 // AttentionBackward writes their gradients; the forward pass does not look at them.
 //
-// With NewK and NewV [QLen, KV·D], the keys and values of the queries' own positions, K and V are a cache that lacks them:
-// Attention puts them there first. A cache lies in tiles, see CacheFloats: one new query would spend most of its time turning keys
-// round and collecting them line by line from memory. There is no backward pass for it.
+// With NewK and NewV [QLen, KV·D], the keys and values of the queries' own positions, those before lie in block Block of Pages, page
+// i that of the positions from i·KeyTile on, and Attention puts the new ones there first. There is no backward pass for it.
 type AttnSeq struct {
 	QRow, QLen int
 	K, V       []float32
 	DK, DV     []float32
 	Past       int
 	NewK, NewV []float32
+	Pages      []*KVPage
+	Block      int
 }
 
-// CacheFloats is the number of float32 that n keys take in a cache, and n values: whole tiles, [KV, D, KeyTile] of keys and
-// [KV, KeyTile, D] of values.
-func CacheFloats(n, kv, d int) int { return (n + KeyTile - 1) / KeyTile * KeyTile * kv * d }
-
-func (s *AttnSeq) tiled() bool { return s.NewK != nil }
+func (s *AttnSeq) cached() bool { return s.NewK != nil }
 
 // putsItself: few new keys, which one item reads, and puts.
-func (s *AttnSeq) putsItself() bool { return s.tiled() && s.QLen <= attnRows }
+func (s *AttnSeq) putsItself() bool { return s.cached() && s.QLen <= attnRows }
 
-// tile is where tile i of head kv begins in a cache.
-func (s *AttnShape) tile(i, kv int) int { return (i*s.KV + kv) * s.D * KeyTile }
-
-// put writes the new keys and values of head kv into the cache.
+// put writes the new keys and values of head kv into their pages.
 func (s *AttnSeq) put(kv int, shape *AttnShape) {
-	width, d := shape.KV*shape.D, shape.D
-	for i, n := 0, 0; i < s.QLen; i += n { // the rest of one tile after the other
+	width := shape.KV * shape.D
+	for i, n := 0, 0; i < s.QLen; i += n { // the rest of one page after the other
 		at := s.Past + i
 		n = min(s.QLen-i, KeyTile-at%KeyTile)
-		tile := shape.tile(at/KeyTile, kv)
-		for c := range d {
-			to := s.K[tile+c*KeyTile+at%KeyTile:][:n]
-			for r := range to {
-				to[r] = s.NewK[(i+r)*width+kv*d+c]
-			}
-		}
-		for r := range n {
-			copy(s.V[tile+(at%KeyTile+r)*d:][:d], s.NewV[(i+r)*width+kv*d:])
-		}
+		from := i*width + kv*shape.D
+		s.Pages[at/KeyTile].put(s.Block, kv, at%KeyTile, n, s.NewK[from:], s.NewV[from:], width)
 	}
 }
 
@@ -78,7 +64,7 @@ func (p *Pool) Attention(out, lse, q []float32, seqs []AttnSeq, s AttnShape) {
 	work := 0
 	for i := range seqs {
 		for h := range s.KV {
-			if seqs[i].tiled() && !seqs[i].putsItself() { // several items read them
+			if seqs[i].cached() && !seqs[i].putsItself() { // several items read them
 				j.blocks = append(j.blocks, attnBlock{seq: i, kv: h})
 			}
 		}
@@ -109,7 +95,7 @@ func (p *Pool) AttentionBackward(dq, dOut, q, out, lse []float32, seqs []AttnSeq
 	rows, work := 0, 0
 	for i := range seqs {
 		x := &seqs[i]
-		if x.tiled() {
+		if x.cached() {
 			panic("kernels: AttentionBackward: keys in a cache")
 		}
 		rows = max(rows, x.QRow+x.QLen)
@@ -183,16 +169,12 @@ type attnJob struct {
 	threads               int
 }
 
-// firstTile is what item i reads first of a cache, and how many keys of it; nothing where there is no such item.
-func (j *attnJob) firstTile(i int) (k, v []float32, keys int) {
-	if i >= len(j.blocks) || !j.seqs[j.blocks[i].seq].tiled() {
-		return nil, nil, 0
-	}
-	b := j.blocks[i]
+// pages are those that an item reads: page first and those behind it, as far as head.
+func (j *attnJob) pages(b attnBlock) (pages []*KVPage, first int) {
 	s := &j.seqs[b.seq]
 	lo, _ := j.keyRange(s.Past + b.r0)
-	at := j.tile(lo/KeyTile, b.kv)
-	return s.K[at:], s.V[at:], min(s.Past+b.r1-lo/KeyTile*KeyTile, KeyTile)
+	first = lo / KeyTile
+	return s.Pages[first : (s.Past+b.r1-1)/KeyTile+1], first
 }
 
 func (j *attnJob) item(w *worker, i int) {
@@ -214,14 +196,28 @@ func checkAttn(s AttnShape, seqs []AttnSeq, q []float32) {
 	for i := range seqs {
 		t := seqs[i].Past + seqs[i].QLen
 		keys := t * s.KV * s.D
-		if seqs[i].tiled() {
-			if keys = CacheFloats(t, s.KV, s.D); len(seqs[i].NewK) < seqs[i].QLen*s.KV*s.D || len(seqs[i].NewV) < seqs[i].QLen*s.KV*s.D {
-				panic("kernels: Attention: NewK or NewV too short")
-			}
+		if seqs[i].cached() {
+			seqs[i].check(s)
+			keys = 0
 		}
 		if seqs[i].QRow < 0 || seqs[i].QLen < 0 || seqs[i].Past < 0 || len(q) < (seqs[i].QRow+seqs[i].QLen)*s.H*s.D ||
 			len(seqs[i].K) < keys || len(seqs[i].V) < keys {
 			panic("kernels: Attention: q, K or V too short")
+		}
+	}
+}
+
+// check panics where a sequence's pages do not fit.
+func (s *AttnSeq) check(shape AttnShape) {
+	if own := s.QLen * shape.KV * shape.D; len(s.NewK) < own || len(s.NewV) < own {
+		panic("kernels: Attention: NewK or NewV too short")
+	}
+	if len(s.Pages)*KeyTile < s.Past+s.QLen {
+		panic("kernels: Attention: too few pages")
+	}
+	for _, p := range s.Pages {
+		if p.KV != shape.KV || p.D != shape.D || p.Type != s.Pages[0].Type || s.Block < 0 || s.Block >= p.Blocks {
+			panic("kernels: Attention: a page of another layout")
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Flash attention of one block: the query heads of one key head, some rows of one sequence. The formulas, chains and
 // orders are in attention_generic.go; D is padded to DP, a multiple of 16, inside scratch.
 //
-// Per tile of 64 keys: K as [D][64], transposed here or, in a cache, when it was put there, and V [64][DP] lie in L1; rows go by
+// Per tile of 64 keys: K as [D][64], transposed here or, in a page, when it was put there, and V [64][DP] lie in L1; rows go by
 // sixes through scores (6 × 64), softmax, and the product with V. Keys that a row does not see are left out of its chains, not
 // multiplied by zero: so what lies in a cache beyond a row cannot reach it.
 
@@ -82,34 +82,95 @@ INLINE float NAME(softmax_row)(float *s, long np, long j0, long j1, float scale,
 	return c[0];
 }
 
-// A cache (tiled) is a row of tiles: keys and values [64·i,64·(i+1)) of head kv lie at (i·KV + kv)·64·D of K, as [D][64], and of
-// V, as [64][D].
+// A head's part of a page: keys [D][64], values [64][D], and where a number has one byte the scales of both, [64] each.
+typedef struct {
+	char *k, *v;
+	float *ks, *vs;
+} NAME(head_page);
 
-// put writes new keys and values [from,to), counted in the whole sequence, into their tile of a cache.
-static void NAME(put)(float *k, float *v, const float *newK, const float *newV, long ld, long past, long from, long to, long D) {
+INLINE NAME(head_page) NAME(head_at)(uintptr_t p, int bytes, long D) {
+	char *k = (char *)p, *v = k + D * KT * bytes;
+	float *ks = (float *)(v + D * KT * bytes);
+	return (NAME(head_page)){k, v, ks, ks + KT};
+}
+
+INLINE uint16_t NAME(round_bf16)(float x) {
+	uint32_t b;
+	__builtin_memcpy(&b, &x, 4);
+	if (x != x) return b >> 16 | 0x40;
+	return (b + 0x7fff + (b >> 16 & 1)) >> 16;
+}
+
+// round_int8 writes the codes of x to dst, stride apart, and returns their scale: see roundInt8.
+static float NAME(round_int8)(int8_t *dst, long stride, const float *x, long n) {
+	float top = 0, inv = 0;
+	int nan = 0;
+	for (long i = 0; i < n; i++) {
+		const float a = __builtin_fabsf(x[i]);
+		if (a > top) top = a;
+		nan |= x[i] != x[i];
+	}
+	if (top > 0) inv = 127 / top;
+	for (long i = 0; i < n; i++) {
+		float c = x[i] * inv;
+		if (!(c > -127)) c = -127;
+		if (c > 127) c = 127;
+		dst[i * stride] = (int8_t)__builtin_rintf(c);
+	}
+	return nan ? __builtin_nanf("") : top / 127;
+}
+
+// put writes new keys and values [from,to), counted in the whole sequence, into their page.
+static void NAME(put)(NAME(head_page) p, int bytes, const float *newK, const float *newV, long ld, long past, long from, long to, long D) {
 	for (long t = from; t < to; t++) {
 		const float *x = newK + (t - past) * ld, *y = newV + (t - past) * ld;
-		for (long d = 0; d < D; d++) k[d * KT + t % KT] = x[d];
-		for (long d = 0; d < D; d++) v[t % KT * D + d] = y[d];
+		const long j = t % KT;
+		if (bytes == 4) {
+			for (long d = 0; d < D; d++) ((float *)p.k)[d * KT + j] = x[d];
+			for (long d = 0; d < D; d++) ((float *)p.v)[j * D + d] = y[d];
+		} else if (bytes == 2) {
+			for (long d = 0; d < D; d++) ((uint16_t *)p.k)[d * KT + j] = NAME(round_bf16)(x[d]);
+			for (long d = 0; d < D; d++) ((uint16_t *)p.v)[j * D + d] = NAME(round_bf16)(y[d]);
+		} else {
+			p.ks[j] = NAME(round_int8)((int8_t *)p.k + j, KT, x, D);
+			p.vs[j] = NAME(round_int8)((int8_t *)p.v + j * D, 1, y, D);
+		}
 	}
 }
 
-// fetch_keys and fetch_values ask memory for a tile of a cache, of which so many keys are there.
-static void NAME(fetch_keys)(const float *k, long keys, long D) {
+// widen writes so many keys and values of a page whose numbers have two bytes or one to kt [D][64] and vt [64][DP].
+static void NAME(widen)(float *kt, float *vt, NAME(head_page) p, int bytes, long keys, long D, long DP) {
+	const uint16_t *kh = (const uint16_t *)p.k, *vh = (const uint16_t *)p.v;
+	const int8_t *kb = (const int8_t *)p.k, *vb = (const int8_t *)p.v;
 	for (long d = 0; d < D; d++)
-		for (long j = 0; j < keys; j += 16) __builtin_prefetch(k + d * KT + j, 0, 2);
+		for (long j = 0; j < keys; j += 16) {
+			const long i = d * KT + j;
+			v_store(kt + i, bytes == 2 ? v_load_bf16(kh + i) : v_mul(v_load_int8(kb + i), v_load(p.ks + j)));
+		}
+	for (long j = 0; j < keys; j++)
+		for (long d = 0; d < DP; d += 16) {
+			const long i = j * D + d;
+			const v16 x = bytes == 2 ? v_load_bf16(vh + i) : v_mul(v_load_int8(vb + i), v_set1(p.vs[j]));
+			v_store(vt + j * DP + d, v_range(x, v_zero(), 0, D - d));
+		}
 }
 
-static void NAME(fetch_values)(const float *v, long keys, long D) {
-	for (long i = 0; i < keys * D; i += 16) __builtin_prefetch(v + i, 0, 2);
+// fetch_keys and fetch_values ask memory for a head's part of a page, of which so many keys are there.
+static void NAME(fetch_keys)(uintptr_t p, int bytes, long keys, long D) {
+	for (long d = 0; d < D; d++)
+		for (long j = 0; j < keys * bytes; j += 64) __builtin_prefetch((const char *)p + d * KT * bytes + j, 0, 2);
 }
 
-// Up to MM_ROWS rows read a cache but once, so the next tile is asked for while one is at work, and behind the last the
-// one at nextK and nextV, of nextKeys keys: what this thread is likely to read next. With newK and newV [n, KV·D], n = r1 - r0,
-// the keys and values of the rows are put into K and V on the way.
-void NAME(attention)(float *out, float *lse, const float *q, float *K, float *V, long H, long KV, long D, float scale, long window,
-		     long past, int tiled, const float *newK, const float *newV, const float *nextK, const float *nextV, long nextKeys,
-		     long kv, long r0, long r1, float *scratch) {
+static void NAME(fetch_values)(uintptr_t p, int bytes, long keys, long D) {
+	const char *v = (const char *)p + D * KT * bytes;
+	for (long i = 0; i < keys * D * bytes; i += 64) __builtin_prefetch(v + i, 0, 2);
+	for (long i = 0; i < 2 * KT * 4 && bytes == 1; i += 64) __builtin_prefetch(v + D * KT + i, 0, 2);
+}
+
+// Up to MM_ROWS rows read a cache but once, so the next tile is asked for while one is at work, and behind the last what this
+// thread is likely to read next.
+void NAME(attention)(float *out, float *lse, const float *q, const float *K, const float *V, long H, long KV, long D, float scale,
+		     long window, long past, kv_cache cache, long kv, long r0, long r1, float *scratch) {
 	const NAME(attn) s = {D, (D + 15) / 16 * 16, H / KV, H * D, KV * D, window, past, scale};
 	const long n = (r1 - r0) * s.group, np = s.DP / 16; // rows: row i is position r0 + i/group, head kv·group + i%group
 	float *kt = scratch, *vt = kt + s.DP * KT, *p = vt + KT * s.DP, *o = p + MM_ROWS * KT, *max = o + n * s.DP, *sum = max + n;
@@ -119,29 +180,35 @@ void NAME(attention)(float *out, float *lse, const float *q, float *K, float *V,
 	hi = past + r1;
 	for (long i = 0; i < n * s.DP; i += 16) v_store(o + i, v_zero());
 	for (long i = 0; i < n; i++) max[i] = -__builtin_inff(), sum[i] = 0;
-	q += kv * s.group * D, out += kv * s.group * D, K += kv * (tiled ? D * KT : D), V += kv * (tiled ? D * KT : D);
-	if (newK) newK += kv * D, newV += kv * D;
+	q += kv * s.group * D, out += kv * s.group * D, K += kv * D, V += kv * D;
+	const int bytes = cache.bytes;
 	for (long r = r0; r < r1; r++)
 		for (long d = 0; d < s.group * D; d++) rows[(r - r0) * s.group * D + d] = q[r * s.ldq + d];
 	for (long t0 = first / KT * KT; t0 < hi; t0 += KT) {
 		const long keys = hi - t0 < KT ? hi - t0 : KT;
-		const float *k = kt, *v = V + t0 * s.ldk;
-		long ldv = tiled ? D : s.ldk;
-		if (newK)
-			NAME(put)(K + t0 * s.ldk, V + t0 * s.ldk, newK, newV, s.ldk, past, t0 > past ? t0 : past, t0 + keys, D);
-		if (tiled)
-			k = K + t0 * s.ldk;
-		else
+		const uintptr_t *page = cache.pages ? cache.pages + t0 / KT - cache.first : 0;
+		const float *k = kt, *v = vt;
+		long ldv = s.DP;
+		if (!page) {
 			NAME(transpose_tile)(kt, K + t0 * s.ldk, s.ldk, keys, D);
-		if (D != s.DP) {
+			v = V + t0 * s.ldk, ldv = s.ldk;
+		} else {
+			const NAME(head_page) p = NAME(head_at)(*page + cache.at, bytes, D);
+			if (cache.newK)
+				NAME(put)(p, bytes, cache.newK + kv * D, cache.newV + kv * D, s.ldk, past, t0 > past ? t0 : past, t0 + keys, D);
+			if (bytes == 4)
+				k = (const float *)p.k, v = (const float *)p.v, ldv = D;
+			else
+				NAME(widen)(kt, vt, p, bytes, keys, D, s.DP);
+		}
+		if (D != s.DP && v != vt) {
 			NAME(pad_tile)(vt, v, ldv, keys, D, s.DP);
 			v = vt, ldv = s.DP;
 		}
-		const float *soonK = nextK, *soonV = nextV;
-		long soon = nextKeys;
-		if (tiled && hi - t0 > KT) soonK = k + KT * s.ldk, soonV = V + (t0 + KT) * s.ldk, soon = hi - t0 - KT < KT ? hi - t0 - KT : KT;
-		const int once = tiled && n <= MM_ROWS;
-		if (once) NAME(fetch_keys)(soonK, soon, D);
+		const uintptr_t soon = hi - t0 > KT && page ? page[1] + cache.at : cache.next;
+		const long soon_keys = hi - t0 <= KT ? cache.next_keys : hi - t0 - KT < KT ? hi - t0 - KT : KT;
+		const int once = soon && n <= MM_ROWS;
+		if (once) NAME(fetch_keys)(soon, bytes, soon_keys, D);
 		for (long i = 0, m; i < n; i += m) {
 			m = n - i < MM_ROWS ? n - i : MM_ROWS;
 			long a[MM_ROWS], b[MM_ROWS], common0 = 0, common1 = KT, any = 0; // row e sees keys [a[e],b[e]) of the tile
@@ -162,7 +229,7 @@ void NAME(attention)(float *out, float *lse, const float *q, float *K, float *V,
 				const v16 c = v_set1(f);
 				for (long d = 0; d < s.DP && f != 1; d += 16) v_store(o + (i + e) * s.DP + d, v_mul(v_load(o + (i + e) * s.DP + d), c));
 			}
-			if (once) NAME(fetch_values)(soonV, soon, D);
+			if (once) NAME(fetch_values)(soon, bytes, soon_keys, D);
 			// Keys that all rows see go together; what only some see comes before and after, in each row's own order.
 			float *oi = o + i * s.DP;
 			if (common0 < common1) {

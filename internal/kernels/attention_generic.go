@@ -24,6 +24,7 @@ func attentionGeneric(j *attnJob, w *worker, i int) {
 	if seq.putsItself() {
 		seq.put(b.kv, &j.AttnShape)
 	}
+	buf := w.floats(D) // a key or value out of a page
 	group, ldq := j.H/j.KV, j.H*j.D
 	for r := b.r0; r < b.r1; r++ {
 		lo, hi := j.keyRange(seq.Past + r)
@@ -37,8 +38,7 @@ func attentionGeneric(j *attnJob, w *worker, i int) {
 				j0, j1 := max(lo, t0), min(hi, t0+KeyTile)
 				top := m
 				for k := j0; k < j1; k++ {
-					key, stride := seq.key(k, b.kv, &j.AttnShape)
-					p[k-t0] = dotChain(q, key, stride) * j.Scale
+					p[k-t0] = dotChain(q, seq.key(buf, k, b.kv, &j.AttnShape)) * j.Scale
 					top = max(top, p[k-t0])
 				}
 				c := exp32(m - top)
@@ -52,11 +52,13 @@ func attentionGeneric(j *attnJob, w *worker, i int) {
 				}
 				l = fma32(l, c, sum.sum())
 				for d := range o {
-					acc := o[d] * c
-					for k := j0; k < j1; k++ {
-						acc = fma32(p[k-t0], seq.value(k, b.kv, &j.AttnShape)[d], acc)
+					o[d] *= c
+				}
+				for k := j0; k < j1; k++ {
+					v := seq.value(buf, k, b.kv, &j.AttnShape)
+					for d := range o {
+						o[d] = fma32(p[k-t0], v[d], o[d])
 					}
-					o[d] = acc
 				}
 				m = top
 			}
@@ -71,27 +73,27 @@ func attentionGeneric(j *attnJob, w *worker, i int) {
 	}
 }
 
-// key returns key k of head kv: element d is at d·stride.
-func (s *AttnSeq) key(k, kv int, shape *AttnShape) (x []float32, stride int) {
-	if s.tiled() {
-		return s.K[shape.tile(k/KeyTile, kv)+k%KeyTile:], KeyTile
+// key returns key k of head kv, [D]; buf has room for it.
+func (s *AttnSeq) key(buf []float32, k, kv int, shape *AttnShape) []float32 {
+	if s.cached() {
+		return s.Pages[k/KeyTile].key(buf, s.Block, kv, k%KeyTile)
 	}
-	return s.K[(k*shape.KV+kv)*shape.D:], 1
+	return s.K[(k*shape.KV+kv)*shape.D:][:shape.D]
 }
 
-// value returns value k of head kv.
-func (s *AttnSeq) value(k, kv int, shape *AttnShape) []float32 {
-	if s.tiled() {
-		return s.V[shape.tile(k/KeyTile, kv)+k%KeyTile*shape.D:]
+// value returns value k of head kv, [D].
+func (s *AttnSeq) value(buf []float32, k, kv int, shape *AttnShape) []float32 {
+	if s.cached() {
+		return s.Pages[k/KeyTile].value(buf, s.Block, kv, k%KeyTile)
 	}
-	return s.V[(k*shape.KV+kv)*shape.D:]
+	return s.V[(k*shape.KV+kv)*shape.D:][:shape.D]
 }
 
-// dotChain returns Σ_d a_d b_d as one fma chain, b_d at d·stride.
-func dotChain(a, b []float32, stride int) float32 {
+// dotChain returns Σ_d a_d b_d as one fma chain.
+func dotChain(a, b []float32) float32 {
 	acc := float32(0)
 	for d, v := range a {
-		acc = fma32(v, b[d*stride], acc)
+		acc = fma32(v, b[d], acc)
 	}
 	return acc
 }
@@ -126,8 +128,8 @@ func attentionBackwardGeneric(j *attnJob, w *worker, b attnBlock) {
 			}
 			for k := lo; k < hi; k++ {
 				key, val := seq.K[k*ldk+b.kv*D:][:D], seq.V[k*ldk+b.kv*D:][:D]
-				p := exp32(fma32(dotChain(q, key, 1), j.Scale, -lse))
-				ds := p * (dotChain(dOut, val, 1) - delta) * j.Scale
+				p := exp32(fma32(dotChain(q, key), j.Scale, -lse))
+				ds := p * (dotChain(dOut, val) - delta) * j.Scale
 				if wantKV {
 					g := k*ldk + b.kv*D
 					dk, dv := seq.DK[g:][:D], seq.DV[g:][:D]

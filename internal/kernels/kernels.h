@@ -18,6 +18,16 @@ typedef struct {
 	long blocks;                // of a row, where scales and mins lie in panels, else 0
 } quantised;
 
+// kv_cache is the pages in which a sequence's keys and values lie (kvcache.go); pages is 0 where they lie packed.
+typedef struct {
+	const uintptr_t *pages;   // pages[i - first] holds the keys from 64·i on
+	long first, at;           // at: the head's place in a page, in bytes
+	int bytes;                // of a number: 4, 2 for bfloat16, 1 for codes with scales
+	const float *newK, *newV; // of the rows, to be put into the pages, or 0
+	uintptr_t next;           // the head in a page that is likely to be read next, or 0, and how many keys of it
+	long next_keys;
+} kv_cache;
+
 #if defined(__aarch64__)
 #define KERNEL(type, name, args, ...)              \
 	type name##_neon(__VA_ARGS__);                 \
@@ -33,11 +43,9 @@ KERNEL(void, gemm, (c, ldc, a, rs, cs, bf, bh, ldb, kind, n, k, acc, i0, i1, p0,
        float *c, long ldc, const float *a, long rs, long cs, const float *bf, const uint16_t *bh, long ldb, int kind, long n,
        long k, int acc, long i0, long i1, long p0, long p1, long kc, float *scratch, quantised q)
 
-KERNEL(void, attention,
-       (out, lse, q, K, V, H, KV, D, scale, window, past, tiled, newK, newV, nextK, nextV, nextKeys, kv, r0, r1, scratch),
-       float *out, float *lse, const float *q, float *K, float *V, long H, long KV, long D, float scale, long window, long past,
-       int tiled, const float *newK, const float *newV, const float *nextK, const float *nextV, long nextKeys, long kv, long r0,
-       long r1, float *scratch)
+KERNEL(void, attention, (out, lse, q, K, V, H, KV, D, scale, window, past, cache, kv, r0, r1, scratch),
+       float *out, float *lse, const float *q, const float *K, const float *V, long H, long KV, long D, float scale, long window,
+       long past, kv_cache cache, long kv, long r0, long r1, float *scratch)
 
 KERNEL(void, attention_backward,
        (dq, dk, dv, dOut, q, out, lse, K, V, H, KV, D, scale, window, past, n, kv, r0, r1, wantQ, wantKV, scratch),

@@ -191,15 +191,19 @@ func (m *meter) noteAdded(rows int, g *gemmArgs) {
 // noteAttention is note for attention: two products of [pairs of a query and a key that it sees] by D and head, forward; the
 // gradients of q, k, v and of the scores are four, and passes over the scores recompute one, a second pass two.
 func (m *meter) noteAttention(seqs []AttnSeq, s AttnShape, passes int) {
-	rows, pairs, keys := 0, 0.0, 0
+	rows, pairs, keys := 0, 0.0, 0.0 // keys in numbers of 32 bits
 	for i := range seqs {
 		rows += seqs[i].QLen
-		keys += seqs[i].Past + seqs[i].QLen
+		size := 1.0
+		if seqs[i].cached() {
+			size = float64(seqs[i].Pages[0].Type.number()) / 4
+		}
+		keys += float64(seqs[i].Past+seqs[i].QLen) * size
 		pairs += visible(seqs[i].Past, seqs[i].QLen, s.Window)
 	}
 	product := 2 * float64(s.H*s.D) * pairs
 	k := opKey{name: "attention", out: s.H * s.D, in: s.KV * s.D, bits: 32, few: rows <= fewRows}
-	wide, narrow := 4*float64(rows*s.H*s.D), 4*float64(keys*s.KV*s.D)
+	wide, narrow := 4*float64(rows*s.H*s.D), 4*keys*float64(s.KV*s.D)
 	if passes == 0 {
 		m.note(k, rows, 2*product, 0, 2*wide+2*narrow)
 		return

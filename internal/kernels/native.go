@@ -79,18 +79,46 @@ func (n native) attention(j *attnJob, w *worker, i int) {
 	s, dp, rows := &j.seqs[b.seq], panels(j.D)*panelWidth, (b.r1-b.r0)*j.H/j.KV
 	scratch := w.floats(2*dp*KeyTile + 6*KeyTile + rows*(dp+2+j.D))
 	at := s.QRow * j.H
-	var lse, newK, newV []float32
+	var lse []float32
 	if j.lse != nil {
 		lse = j.lse[at:]
 	}
-	if s.putsItself() {
-		newK, newV = s.NewK, s.NewV
-	}
-	nextK, nextV, nextKeys := j.firstTile(i + j.threads)
 	C.attention(C.int(n), ptr(j.out[at*j.D:]), ptr(lse), ptr(j.q[at*j.D:]), ptr(s.K), ptr(s.V), C.long(j.H), C.long(j.KV), C.long(j.D),
-		C.float(j.Scale), C.long(j.Window), C.long(s.Past), cBool(s.tiled()), ptr(newK), ptr(newV),
-		ptr(nextK), ptr(nextV), C.long(nextKeys), C.long(b.kv), C.long(b.r0), C.long(b.r1), ptr(scratch))
+		C.float(j.Scale), C.long(j.Window), C.long(s.Past), cache(j, w, i), C.long(b.kv), C.long(b.r0), C.long(b.r1), ptr(scratch))
 }
+
+// cache describes the pages of an item's sequence, if it has any, and the one that this thread is likely to read behind them. Their
+// addresses are numbers to Go; the job keeps the pages.
+func cache(j *attnJob, w *worker, i int) (c C.kv_cache) {
+	b := j.blocks[i]
+	s := &j.seqs[b.seq]
+	if !s.cached() {
+		return c
+	}
+	pages, first := j.pages(b)
+	w.pages = w.pages[:0]
+	for _, p := range pages {
+		w.pages = append(w.pages, p.address())
+	}
+	l := pages[0].KVLayout
+	c = C.kv_cache{
+		pages: (*C.uintptr_t)(unsafe.Pointer(unsafe.SliceData(w.pages))), first: C.long(first), at: C.long(l.at(s.Block, b.kv)),
+		bytes: C.int(l.Type.number()),
+	}
+	if s.putsItself() {
+		c.newK, c.newV = ptr(s.NewK), ptr(s.NewV)
+	}
+	if next := i + j.threads; next < len(j.blocks) && j.seqs[j.blocks[next].seq].cached() {
+		b := j.blocks[next]
+		s := &j.seqs[b.seq]
+		pages, first := j.pages(b)
+		c.next = C.uintptr_t(pages[0].address() + uintptr(pages[0].at(s.Block, b.kv)))
+		c.next_keys = C.long(min(s.Past+b.r1-first*KeyTile, KeyTile))
+	}
+	return c
+}
+
+func (p *KVPage) address() uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(p.mem))) }
 
 func (n native) attentionBackward(j *attnJob, w *worker, b attnBlock) {
 	s, dp := &j.seqs[b.seq], panels(j.D)*panelWidth

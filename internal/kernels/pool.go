@@ -50,6 +50,7 @@ type worker struct {
 	state atomic.Int32  // idle, called or asleep
 	mem   []float32
 	dmem  []float64
+	pages []uintptr // addresses of an item's pages, for C
 }
 
 const (

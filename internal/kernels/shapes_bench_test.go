@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 )
@@ -64,14 +63,16 @@ func benchAttention(b *testing.B, p *Pool, c Ceiling, s modelShape) {
 	share(b, p, c, s.name+"/attention/512/forward", func() { p.Attention(o, lse, q, whole, shape) })
 	share(b, p, c, s.name+"/attention/512/backward", func() { p.AttentionBackward(dq, do, q, o, lse, whole, shape) })
 	var one []AttnSeq
-	whole[0].K, whole[0].V = make([]float32, CacheFloats(n, s.kv, s.d)), make([]float32, CacheFloats(n, s.kv, s.d))
-	whole[0].NewK, whole[0].NewV = k, v
-	for h := range s.kv {
-		whole[0].put(h, &shape)
-	}
+	layout := KVLayout{Blocks: 1, KV: s.kv, D: s.d}
 	for i := range 16 {
-		own := AttnSeq{QRow: i, QLen: 1, K: slices.Clone(whole[0].K), V: slices.Clone(whole[0].V), Past: n - 1}
-		own.NewK, own.NewV = k[narrow-s.kv*s.d:], v[narrow-s.kv*s.d:]
+		own := AttnSeq{QRow: i, QLen: n, NewK: k, NewV: v}
+		for range n / KeyTile {
+			own.Pages = append(own.Pages, NewKVPage(layout))
+		}
+		for h := range s.kv {
+			own.put(h, &shape)
+		}
+		own.QLen, own.Past, own.NewK, own.NewV = 1, n-1, k[narrow-s.kv*s.d:], v[narrow-s.kv*s.d:]
 		one = append(one, own)
 	}
 	share(b, p, c, s.name+"/attention/16x1-of-512/forward", func() { p.Attention(o, nil, q, one, shape) })
@@ -132,27 +133,32 @@ func BenchmarkPeerShapes(b *testing.B) {
 // BenchmarkAttentionDecode is the attention of one new token of 64 sequences with 65 keys, block after block: the caches of one
 // block stay in the processor, those of six nearly, those of forty come from memory.
 func BenchmarkAttentionDecode(b *testing.B) {
-	const sequences, keys, room = 64, 65, 160
+	const sequences, keys = 64, 65
 	s := AttnShape{H: 4, KV: 2, D: 32, Scale: 0.2}
 	wide, narrow := s.H*s.D, s.KV*s.D
 	for _, blocks := range []int{1, 6, 40} {
-		b.Run(fmt.Sprintf("blocks=%d", blocks), func(b *testing.B) {
-			p := NewPool(0)
-			defer p.Close()
-			q, out := randoms(1, sequences*wide), make([]float32, sequences*wide)
-			k, v := randoms(2, sequences*narrow), randoms(3, sequences*narrow)
-			caches := make([][]AttnSeq, blocks)
-			for l := range caches {
+		for _, typ := range kvTypes {
+			b.Run(fmt.Sprintf("blocks=%d/%v", blocks, typ), func(b *testing.B) {
+				p := NewPool(0)
+				defer p.Close()
+				q, out := randoms(1, sequences*wide), make([]float32, sequences*wide)
+				k, v := randoms(2, sequences*narrow), randoms(3, sequences*narrow)
+				var seqs []AttnSeq
 				for i := range sequences {
 					x := AttnSeq{QRow: i, QLen: 1, Past: keys - 1, NewK: k[i*narrow:][:narrow], NewV: v[i*narrow:][:narrow]}
-					x.K, x.V = make([]float32, CacheFloats(room, s.KV, s.D)), make([]float32, CacheFloats(room, s.KV, s.D))
-					caches[l] = append(caches[l], x)
+					for range 2 {
+						x.Pages = append(x.Pages, NewKVPage(KVLayout{Type: typ, Blocks: blocks, KV: s.KV, D: s.D}))
+					}
+					seqs = append(seqs, x)
 				}
-			}
-			for l := 0; b.Loop(); l = (l + 1) % blocks {
-				p.Attention(out, nil, q, caches[l], s)
-			}
-			gflops(b, 4*sequences*keys*float64(wide))
-		})
+				for l := 0; b.Loop(); l = (l + 1) % blocks {
+					for i := range seqs {
+						seqs[i].Block = l
+					}
+					p.Attention(out, nil, q, seqs, s)
+				}
+				gflops(b, 4*sequences*keys*float64(wide))
+			})
+		}
 	}
 }

@@ -53,6 +53,8 @@ INLINE __m256 NAME(widen8)(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_e
 INLINE v16 v_load_bf16(const uint16_t *p) {
 	return (v16){NAME(widen8)(_mm_loadu_si128((const __m128i *)p)), NAME(widen8)(_mm_loadu_si128((const __m128i *)(p + 8)))};
 }
+INLINE __m256 NAME(widen8_int8)(const int8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
+INLINE v16 v_load_int8(const int8_t *p) { return (v16){NAME(widen8_int8)(p), NAME(widen8_int8)(p + 8)}; }
 // vwords is 16 words of 32 bits; v_shift drops the lowest n bits of each. v_lookup16 returns table[word mod 16] for a table
 // of 16 floats in registers, v_lookup256 table[word mod 256], v_code the lowest n bits as a float.
 typedef struct {

@@ -36,6 +36,7 @@ INLINE v16 v_range(v16 x, v16 y, long a, long b) {
 INLINE v16 v_load_bf16(const uint16_t *p) {
 	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
+INLINE v16 v_load_int8(const int8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
 // vwords is 16 words of 32 bits; v_shift drops the lowest n bits of each. v_lookup16 returns table[word mod 16] for a table
 // of 16 floats in a register, v_lookup256 table[word mod 256], v_code the lowest n bits as a float.
 typedef __m512i vwords;

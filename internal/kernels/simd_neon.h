@@ -51,6 +51,10 @@ INLINE v16 v_range(v16 x, v16 y, long a, long b) {
 	return EACH4(vbslq_f32(vandq_u32(vcgeq_s32(vld1q_s32(lane + 4 * i), from), vcltq_s32(vld1q_s32(lane + 4 * i), to)), x.q[i], y.q[i]));
 }
 INLINE v16 v_load_bf16(const uint16_t *p) { return EACH4(vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16))); }
+INLINE v16 v_load_int8(const int8_t *p) {
+	const int16x8_t h[2] = {vmovl_s8(vld1_s8(p)), vmovl_s8(vld1_s8(p + 8))};
+	return EACH4(vcvtq_f32_s32(vmovl_s16(i % 2 ? vget_high_s16(h[i / 2]) : vget_low_s16(h[i / 2]))));
+}
 // vwords is 16 words of 32 bits; v_shift drops the lowest n bits of each. v_lookup16 returns table[word mod 16] for a table
 // of 16 floats in registers, v_lookup256 table[word mod 256], v_code the lowest n bits as a float.
 typedef struct {

@@ -20,20 +20,55 @@ func (m *Model) NewDecoder(a *peft.Adapter) *Decoder {
 	return &Decoder{m: m, a: a}
 }
 
-// Cache holds the keys and values of one sequence, for every block.
-type Cache struct {
-	k, v [][]float32 // by block, in tiles: see kernels.CacheFloats
-	n    int
-	kv   int // heads
-	d    int // of a head
+// Pages is the memory of caches: pages of kernels.KeyTile positions, taken as sequences grow, shared by those that begin alike, and
+// used again once nobody has them. It and its caches are for one goroutine.
+type Pages struct {
+	layout kernels.KVLayout
+	free   []*page
+	made   int
 }
 
-// NewCache returns an empty cache with room for that many tokens; it grows when there are more.
-func (m *Model) NewCache(capacity int) *Cache {
-	c := &Cache{k: make([][]float32, m.Layers), v: make([][]float32, m.Layers), kv: m.KVHeads, d: m.HeadDim}
-	c.grow(capacity)
-	return c
+type page struct {
+	*kernels.KVPage
+	users int
 }
+
+// NewPages returns the memory of caches that hold keys and values in a form. With any but kernels.KVFloat32 hidden states are not
+// Hidden's to the bit.
+func (m *Model) NewPages(t kernels.KVType) *Pages {
+	return &Pages{layout: kernels.KVLayout{Type: t, Blocks: m.Layers, KV: m.KVHeads, D: m.HeadDim}}
+}
+
+// Bytes is the memory that was taken, used now or not.
+func (p *Pages) Bytes() int { return p.made * p.layout.PageBytes() }
+
+func (p *Pages) take() *page {
+	n := len(p.free)
+	if n == 0 {
+		p.made++
+		return &page{kernels.NewKVPage(p.layout), 1}
+	}
+	x := p.free[n-1]
+	p.free, x.users = p.free[:n-1], 1
+	return x
+}
+
+func (p *Pages) drop(x *page) {
+	if x.users--; x.users == 0 {
+		p.free = append(p.free, x)
+	}
+}
+
+// Cache holds the keys and values of one sequence, for every block.
+type Cache struct {
+	of    *Pages
+	pages []*page
+	seen  []*kernels.KVPage // the same, as the kernels want them
+	n     int
+}
+
+// NewCache returns an empty cache.
+func (p *Pages) NewCache() *Cache { return &Cache{of: p} }
 
 // Len is the number of tokens the cache holds.
 func (c *Cache) Len() int { return c.n }
@@ -44,40 +79,42 @@ func (c *Cache) Truncate(n int) {
 		panic("model: Cache: Truncate: out of range")
 	}
 	c.n = n
+	keep := pagesFor(n)
+	for _, x := range c.pages[keep:] {
+		c.of.drop(x)
+	}
+	c.pages, c.seen = c.pages[:keep], c.seen[:keep]
 }
 
-// CopyFrom makes c hold the first n tokens of src: a shared prompt is computed once and copied.
-func (c *Cache) CopyFrom(src *Cache, n int) {
-	if n < 0 || n > src.n || src.kv != c.kv || src.d != c.d || len(src.k) != len(c.k) {
-		panic("model: Cache: CopyFrom: out of range or of another model")
+// ShareFrom makes c hold the first n tokens of src: a prompt is computed once. The two have the pages in common until one of them
+// writes to one.
+func (c *Cache) ShareFrom(src *Cache, n int) {
+	if n < 0 || n > src.n || src.of != c.of {
+		panic("model: Cache: ShareFrom: out of range or of other pages")
 	}
-	c.n = 0
-	c.grow(n)
-	for l := range c.k {
-		copy(c.k[l], src.k[l][:kernels.CacheFloats(n, c.kv, c.d)])
-		copy(c.v[l], src.v[l][:kernels.CacheFloats(n, c.kv, c.d)])
+	c.Truncate(0)
+	for _, x := range src.pages[:pagesFor(n)] {
+		x.users++
+		c.pages, c.seen = append(c.pages, x), append(c.seen, x.KVPage)
 	}
 	c.n = n
 }
 
-// Bytes is the memory the cache takes.
-func (c *Cache) Bytes() int { return 8 * len(c.k) * len(c.k[0]) }
-
-// grow makes room for n tokens in all, in whole tiles.
-func (c *Cache) grow(n int) {
-	width := c.kv * c.d
-	if n*width <= len(c.k[0]) {
-		return
+// extend makes room for n tokens in all, in pages that are c's own from the first new token on.
+func (c *Cache) extend(n int) {
+	if i := c.n / kernels.KeyTile; i < len(c.pages) && n > c.n && c.pages[i].users > 1 {
+		own := c.of.take()
+		own.CopyFrom(c.pages[i].KVPage)
+		c.of.drop(c.pages[i])
+		c.pages[i], c.seen[i] = own, own.KVPage
 	}
-	size := kernels.CacheFloats(max(n, 2*len(c.k[0])/width), c.kv, c.d)
-	for l := range c.k {
-		for _, kv := range []*[]float32{&c.k[l], &c.v[l]} {
-			longer := make([]float32, size)
-			copy(longer, *kv)
-			*kv = longer
-		}
+	for len(c.pages) < pagesFor(n) {
+		x := c.of.take()
+		c.pages, c.seen = append(c.pages, x), append(c.seen, x.KVPage)
 	}
 }
+
+func pagesFor(n int) int { return (n + kernels.KeyTile - 1) / kernels.KeyTile }
 
 // Feed is the next tokens of the sequence in a cache: a prompt, or the one token just sampled.
 type Feed struct {
@@ -104,7 +141,7 @@ func (d *Decoder) Step(t *tensor.Tape, feeds []Feed) *tensor.Tensor {
 		for i := range f.IDs {
 			p.pos = append(p.pos, int32(f.Cache.n+i))
 		}
-		f.Cache.grow(f.Cache.n + len(f.IDs))
+		f.Cache.extend(f.Cache.n + len(f.IDs))
 		longest = max(longest, f.Cache.n+len(f.IDs))
 	}
 	p.rope = m.rotary.upTo(longest)
@@ -125,8 +162,8 @@ func (p *pass) cached(t *tensor.Tape, l int, q, k, v *tensor.Tensor) *tensor.Ten
 	row := 0
 	for _, f := range p.feeds {
 		c, n := f.Cache, len(f.IDs)
-		from, to := row*c.kv*c.d, (row+n)*c.kv*c.d
-		p.seqs = append(p.seqs, kernels.AttnSeq{QRow: row, QLen: n, K: c.k[l], V: c.v[l], Past: c.n, NewK: k.Data[from:to], NewV: v.Data[from:to]})
+		from, to := row*k.Cols, (row+n)*k.Cols
+		p.seqs = append(p.seqs, kernels.AttnSeq{QRow: row, QLen: n, Past: c.n, Pages: c.seen, Block: l, NewK: k.Data[from:to], NewV: v.Data[from:to]})
 		row += n
 	}
 	return t.AttentionCached(q, p.seqs, p.m.shape())

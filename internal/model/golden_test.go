@@ -237,10 +237,10 @@ func checkHiddenStates(t *testing.T, m *Model, r reference) {
 
 func checkGreedy(t *testing.T, m *Model, r reference) {
 	t.Helper()
-	tape, d := tensor.NewInferenceTape(m.Pool()), m.NewDecoder(nil)
+	tape, d, pages := tensor.NewInferenceTape(m.Pool()), m.NewDecoder(nil), m.NewPages(kernels.KVFloat32)
 	var feeds []Feed
 	for _, ids := range r.ids {
-		feeds = append(feeds, Feed{m.NewCache(4), ids})
+		feeds = append(feeds, Feed{pages.NewCache(), ids})
 	}
 	got := make([][]int32, len(feeds))
 	for range 24 {

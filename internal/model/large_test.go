@@ -59,7 +59,7 @@ func (l large) BF16(name string) ([]uint16, error) {
 	m := l.module(name)
 	w, draw := make([]uint16, m.Out*m.In), rng.New(1, uint64(m.Out))
 	for i := range w {
-		w[i] = roundBF16(float32(0.02 * draw.Norm()))
+		w[i] = kernels.RoundBF16(float32(0.02 * draw.Norm()))
 	}
 	return w, nil
 }

@@ -2,7 +2,6 @@ package model
 
 import (
 	"fmt"
-	"math"
 
 	"plumb/internal/kernels"
 	"plumb/internal/peft"
@@ -157,15 +156,7 @@ func (g *Merged) BF16(name string) ([]uint16, error) {
 	}
 	out := make([]uint16, len(v))
 	for i, x := range v {
-		out[i] = roundBF16(x)
+		out[i] = kernels.RoundBF16(x)
 	}
 	return out, nil
-}
-
-func roundBF16(x float32) uint16 {
-	b := math.Float32bits(x)
-	if x != x {
-		return uint16(b>>16) | 0x40
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }

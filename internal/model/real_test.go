@@ -10,6 +10,7 @@ import (
 
 	"plumb/internal/checkpoint"
 	"plumb/internal/golden"
+	"plumb/internal/kernels"
 	"plumb/internal/peft"
 	"plumb/internal/tensor"
 )
@@ -35,11 +36,11 @@ func openFolder(t testing.TB, dir string) *Model {
 
 // greedily continues several prompts together by at most n[i] tokens, up to and with a stop token.
 func greedily(m *Model, prompts [][]int32, n []int, stops ...int32) (out [][]int32, logps [][]float32) {
-	tape, d := tensor.NewInferenceTape(m.Pool()), m.NewDecoder(nil)
+	tape, d, pages := tensor.NewInferenceTape(m.Pool()), m.NewDecoder(nil), m.NewPages(kernels.KVFloat32)
 	var feeds []Feed
 	var who []int
 	for i, ids := range prompts {
-		feeds, who = append(feeds, Feed{m.NewCache(len(ids) + n[i]), ids}), append(who, i)
+		feeds, who = append(feeds, Feed{pages.NewCache(), ids}), append(who, i)
 	}
 	out, logps = make([][]int32, len(prompts)), make([][]float32, len(prompts))
 	for len(feeds) > 0 {
@@ -232,10 +233,10 @@ func BenchmarkDecodeSmolLM2(b *testing.B) {
 	m := openFolder(b, golden.SmolLM2(b, "hf"))
 	for _, n := range []int{1, 16} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			d, tape := m.NewDecoder(nil), tensor.NewInferenceTape(m.Pool())
+			d, tape, pages := m.NewDecoder(nil), tensor.NewInferenceTape(m.Pool()), m.NewPages(kernels.KVFloat32)
 			var feeds []Feed
 			for _, ids := range sequences(m.Vocab, slices.Repeat([]int{100}, n)...) {
-				feeds = append(feeds, Feed{m.NewCache(200), ids})
+				feeds = append(feeds, Feed{pages.NewCache(), ids})
 			}
 			d.Step(tape, feeds)
 			for i := range feeds {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"plumb/internal/kernels"
 )
 
 // Config is the recipe's section pairs. Default fills all but Prompts; Validate checks them.
@@ -41,6 +43,9 @@ type Config struct {
 	Near float64
 	// MaxBatch is how many answers are sampled at once, >= 1: memory and speed only. Default 32.
 	MaxBatch int
+	// KVCache is the form in which the keys and values of what was read and sampled so far are kept: fp32, bf16 (half the memory), or
+	// int8 with a scale for each key and value of a head (a quarter). Default fp32.
+	KVCache string
 	// SaveEvery is after how many prompts a checkpoint is written, >= 1. Default 64.
 	SaveEvery int
 }
@@ -48,7 +53,7 @@ type Config struct {
 // Default has every default.
 func Default() Config {
 	return Config{
-		PerPrompt: 2, Temperature: []float64{1}, TopP: 1, MaxNew: 128, Pair: All, Near: 0.95, MaxBatch: 32, SaveEvery: 64,
+		PerPrompt: 2, Temperature: []float64{1}, TopP: 1, MaxNew: 128, Pair: All, Near: 0.95, MaxBatch: 32, KVCache: "fp32", SaveEvery: 64,
 	}
 }
 
@@ -90,6 +95,9 @@ func (c *Config) Validate() error {
 	check(c.Pair == All || c.Pair == Next, "pair: %q, want %s or %s", c.Pair, All, Next)
 	check(c.Near > 0 && c.Near <= 1, "near: %g, want above 0, at most 1", c.Near)
 	check(c.MaxBatch >= 1, "max_batch: %d, want at least 1", c.MaxBatch)
+	if _, err := kernels.ParseKVType(c.KVCache); err != nil {
+		errs = append(errs, fmt.Errorf("kv_cache: %w", err))
+	}
 	check(c.SaveEvery >= 1, "save_every: %d, want at least 1", c.SaveEvery)
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"plumb/internal/kernels"
 	"plumb/internal/model"
 	"plumb/internal/peft"
 	"plumb/internal/rng"
@@ -84,6 +85,10 @@ func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prom
 	if token != nil {
 		told = func(int, int32, float32) { token() }
 	}
+	kv, err := kernels.ParseKVType(c.KVCache)
+	if err != nil {
+		return nil, fmt.Errorf("kv_cache: %w", err)
+	}
 	for _, g := range order {
 		p := policies[g.policy]
 		var reqs []rollout.Request
@@ -95,7 +100,7 @@ func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prom
 		done, err := rollout.Generate(ctx, p.Model, p.Adapter, reqs, rollout.Options{
 			Temperature: float32(g.temperature), TopK: c.TopK, TopP: c.TopP, MinP: c.MinP,
 			StopIDs: p.StopIDs, StopStrings: c.Stop, MinNew: c.MinNew, MaxNew: c.MaxNew,
-			Seed: seed, MaxBatch: c.MaxBatch, Decoder: p.Decoder, Token: told,
+			Seed: seed, MaxBatch: c.MaxBatch, Decoder: p.Decoder, Token: told, KV: kv,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("answers of %s: %w", p.Name, err)

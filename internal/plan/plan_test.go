@@ -31,6 +31,19 @@ func TestOccupancy(t *testing.T) {
 	}
 }
 
+// TestMostPages: by hand, the queue of TestOccupancy with prompts of 3 tokens. When the first answer ends two sequences have 5 tokens,
+// when the second and third end 8 and 6: in pages of 2 positions 3+3 and 4+3, in pages of 4 twice 2+2.
+func TestMostPages(t *testing.T) {
+	for positions, want := range map[int]int{2: 7, 4: 4, 64: 2} {
+		if got := MostPages([]int{3, 3, 3}, []int{2, 5, 3}, 2, positions); got != want {
+			t.Errorf("pages of %d: %d, want %d", positions, got, want)
+		}
+	}
+	if got := MostPages(nil, nil, 2, 4); got != 0 {
+		t.Errorf("no sequences take %d pages", got)
+	}
+}
+
 // TestLine: 3 + 2·layers through its points at 1 and 3; noise that would make a part negative makes it zero.
 func TestLine(t *testing.T) {
 	if l := through(1, 5, 3, 9); l != (Line{Fixed: 3, Block: 2}) || l.At(30) != 63 {
@@ -174,7 +187,7 @@ func TestRehearsal(t *testing.T) {
 			t.Errorf("%s: %+v, %v", loss, f, err)
 		}
 	}
-	one, many, err := r.Steps(context.Background(), a, 4, 16)
+	one, many, err := r.Steps(context.Background(), a, 4, 16, kernels.KVFloat32)
 	if err != nil || one.At(7) <= 0 || many.At(7) < one.At(7)/4 {
 		t.Errorf("a step of one %+v, of four %+v, %v", one, many, err)
 	}

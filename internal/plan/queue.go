@@ -29,3 +29,34 @@ func Occupancy(lengths []int, places int) (steps []int) {
 	}
 	return steps
 }
+
+// MostPages follows the same queue and returns the most pages of so many positions that the sequences of one moment take together: each
+// takes them as it grows, prompt and answer, and gives them back at its end.
+func MostPages(prompts, answers []int, places, positions int) int {
+	type sequence struct{ tokens, left int }
+	var running []sequence
+	next, most := 0, 0
+	for next < len(answers) || len(running) > 0 {
+		for next < len(answers) && len(running) < places {
+			running = append(running, sequence{prompts[next], max(answers[next], 1)})
+			next++
+		}
+		least := running[0].left
+		for _, s := range running {
+			least = min(least, s.left)
+		}
+		pages := 0
+		for _, s := range running {
+			pages += (s.tokens + least + positions - 1) / positions
+		}
+		most = max(most, pages)
+		kept := running[:0]
+		for _, s := range running {
+			if s.left > least {
+				kept = append(kept, sequence{s.tokens + least, s.left - least})
+			}
+		}
+		running = kept
+	}
+	return most
+}

@@ -139,9 +139,10 @@ func (r *Rehearsal) Loaded() int64 { return int64(r.models[0].Bytes() + r.models
 // Layers is the model's depth.
 func (r *Rehearsal) Layers() int { return r.cfg.Layers }
 
-// CacheBytes is the memory of a cache with room for so many tokens.
-func (r *Rehearsal) CacheBytes(tokens int) float64 {
-	return float64(r.cfg.Layers * kernels.CacheFloats(tokens, r.cfg.KVHeads, r.cfg.HeadDim) * 2 * 4)
+// CacheBytes is the memory of the keys and values of so many tokens, in whole pages.
+func (r *Rehearsal) CacheBytes(t kernels.KVType, tokens int) float64 {
+	page := kernels.KVLayout{Type: t, Blocks: r.cfg.Layers, KV: r.cfg.KVHeads, D: r.cfg.HeadDim}.PageBytes()
+	return float64((tokens + kernels.KeyTile - 1) / kernels.KeyTile * page)
 }
 
 // LogitBytes is the memory of one row of logits.
@@ -245,8 +246,8 @@ func (r *Rehearsal) pass(name string, a Adapter, rows Rows, micro int, run func(
 
 // Steps measures sampling: the seconds of one step with n sequences side by side are one.At(layers) for n = 1 and grow linearly to
 // full.At(layers) for n = batch. Prompts are so many tokens long.
-func (r *Rehearsal) Steps(ctx context.Context, a Adapter, batch, prompt int) (one, full Line, err error) {
-	key := fmt.Sprint(a.Name, batch, prompt)
+func (r *Rehearsal) Steps(ctx context.Context, a Adapter, batch, prompt int, kv kernels.KVType) (one, full Line, err error) {
+	key := fmt.Sprint(a.Name, batch, prompt, kv)
 	if s, ok := r.steps[key]; ok {
 		return s[0], s[1], nil
 	}
@@ -258,7 +259,7 @@ func (r *Rehearsal) Steps(ctx context.Context, a Adapter, batch, prompt int) (on
 			if err != nil {
 				return one, full, err
 			}
-			if seconds[i], err = r.stepSeconds(ctx, m, ad.Freeze(), n, prompt); err != nil {
+			if seconds[i], err = r.stepSeconds(ctx, m, ad.Freeze(), n, prompt, kv); err != nil {
 				return one, full, err
 			}
 		}
@@ -269,7 +270,7 @@ func (r *Rehearsal) Steps(ctx context.Context, a Adapter, batch, prompt int) (on
 }
 
 // stepSeconds is the time of a sampling step: what some steps more take, divided by their number.
-func (r *Rehearsal) stepSeconds(ctx context.Context, m *model.Model, a *peft.Adapter, batch, prompt int) (float64, error) {
+func (r *Rehearsal) stepSeconds(ctx context.Context, m *model.Model, a *peft.Adapter, batch, prompt int, kv kernels.KVType) (float64, error) {
 	const few, more = 2, 14
 	reqs := make([]rollout.Request, batch)
 	for i := range reqs {
@@ -278,7 +279,7 @@ func (r *Rehearsal) stepSeconds(ctx context.Context, m *model.Model, a *peft.Ada
 	var fail error
 	took := func(tokens int) float64 {
 		return shortest(func() {
-			o := rollout.Options{Temperature: 1, TopP: 1, MaxNew: tokens, MaxBatch: batch, IgnoreStop: true, Seed: 1}
+			o := rollout.Options{Temperature: 1, TopP: 1, MaxNew: tokens, MaxBatch: batch, IgnoreStop: true, Seed: 1, KV: kv}
 			if _, err := rollout.Generate(ctx, m, a, reqs, o); err != nil {
 				fail = err
 			}

@@ -54,8 +54,8 @@ type generator struct {
 	next    int          // the first request not admitted
 	ended   int          // requests that have their completion
 	running []*sequence
-	fresh   []*prompt      // prompts that this step computes
-	idle    []*model.Cache // of sequences that ended
+	fresh   []*prompt // prompts that this step computes
+	pages   *model.Pages
 
 	feeds    []model.Feed // of this step
 	rows     []int32      // the last row of each feed
@@ -65,7 +65,7 @@ type generator struct {
 func newGenerator(m *model.Model, a *peft.Adapter, reqs []Request, o *Options) *generator {
 	g := &generator{
 		m: m, a: a, o: o, reqs: reqs, done: make([]Completion, len(reqs)),
-		decoder: m.NewDecoder(a), tape: tensor.NewInferenceTape(m.Pool()),
+		decoder: m.NewDecoder(a), tape: tensor.NewInferenceTape(m.Pool()), pages: m.NewPages(o.KV),
 	}
 	g.drawNext = g.drawOne
 	g.group()
@@ -135,7 +135,7 @@ func (g *generator) group() {
 	if len(same) < 2 || shared < sharedTokens {
 		return
 	}
-	g.root = g.m.NewCache(shared)
+	g.root = g.pages.NewCache()
 	g.fill(g.root, g.reqs[0].Prompt[:shared], 0)
 }
 
@@ -162,9 +162,9 @@ func (g *generator) admit() {
 				return // a longer prompt alone
 			}
 			tokens += n
-			p.cache = g.newCache(len(p.ids))
+			p.cache = g.pages.NewCache()
 			if g.root != nil {
-				p.cache.CopyFrom(g.root, g.root.Len())
+				p.cache.ShareFrom(g.root, g.root.Len())
 			}
 			g.fill(p.cache, p.ids, promptTokens)
 			g.fresh = append(g.fresh, p)
@@ -176,16 +176,6 @@ func (g *generator) admit() {
 		}})
 		g.next++
 	}
-}
-
-func (g *generator) newCache(tokens int) *model.Cache {
-	if n := len(g.idle); n > 0 {
-		c := g.idle[n-1]
-		g.idle = g.idle[:n-1]
-		c.Truncate(0)
-		return c
-	}
-	return g.m.NewCache(tokens + min(g.o.MaxNew, 128))
 }
 
 // feed adds ids to what this step computes.
@@ -233,8 +223,8 @@ func (g *generator) step() {
 		s.logits = s.prompt.logits
 		s.cache = s.prompt.cache
 		if s.prompt.shared {
-			s.cache = g.newCache(len(s.prompt.ids))
-			s.cache.CopyFrom(s.prompt.cache, len(s.prompt.ids))
+			s.cache = g.pages.NewCache()
+			s.cache.ShareFrom(s.prompt.cache, len(s.prompt.ids))
 		}
 	}
 }
@@ -266,20 +256,20 @@ func (g *generator) draw() error {
 	return nil
 }
 
-// retire takes out the sequences that ended and keeps their caches for others.
+// retire takes out the sequences that ended and gives their pages back.
 func (g *generator) retire() {
 	before := g.ended
 	g.running = slices.DeleteFunc(g.running, func(s *sequence) bool {
 		s.Stop, s.StopString = g.stop(s)
 		if s.prompt.shared && s.prompt.left == 0 && s.prompt.cache != nil && len(s.IDs) == 1 {
-			g.idle = append(g.idle, s.prompt.cache) // the last of its requests has its copy
+			s.prompt.cache.Truncate(0) // the last of its requests has it now
 			s.prompt.cache, s.prompt.logits = nil, nil
 		}
 		if s.Stop == "" {
 			return false
 		}
 		g.done[s.request] = s.Completion
-		g.idle = append(g.idle, s.cache)
+		s.cache.Truncate(0)
 		g.ended++
 		return true
 	})

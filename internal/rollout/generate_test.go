@@ -110,6 +110,8 @@ var samplers = map[string]Options{
 	"filtered":    {Temperature: 1.3, TopK: 50, TopP: 0.9, MinP: 0.02, Seed: 3},
 	"greedy":      {Greedy: true},
 	"minimum":     {Temperature: 1, MinNew: 5, Seed: 3},
+	"bf16 cache":  {Temperature: 1, Seed: 3, KV: kernels.KVBF16},
+	"int8 cache":  {Temperature: 1, Seed: 3, KV: kernels.KVInt8},
 }
 
 // TestSameBits: neither batch size, order and company of requests, threads nor kernels change an id or a
@@ -170,9 +172,11 @@ func TestSharedBeginning(t *testing.T) {
 	for i := range reqs {
 		reqs[i].Prompt = append(slices.Clone(head), reqs[i].Prompt...)
 	}
-	o := Options{Temperature: 1, MaxNew: 6, Seed: 1, MaxBatch: 3}
-	for i, c := range generate(t, m, a, reqs, o) {
-		sameCompletion(t, fmt.Sprint("request ", i), c, generate(t, m, a, reqs[i:i+1], o)[0])
+	for _, kv := range []kernels.KVType{kernels.KVFloat32, kernels.KVBF16, kernels.KVInt8} {
+		o := Options{Temperature: 1, MaxNew: 6, Seed: 1, MaxBatch: 3, KV: kv}
+		for i, c := range generate(t, m, a, reqs, o) {
+			sameCompletion(t, fmt.Sprint(kv, " cache, request ", i), c, generate(t, m, a, reqs[i:i+1], o)[0])
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"plumb/internal/kernels"
 	"plumb/internal/model"
 )
 
@@ -31,8 +32,9 @@ type Options struct {
 	MaxNew      int      // at most so many tokens; ≥ 1
 
 	Seed     uint64
-	MaxBatch int     // sequences in the model at once; 0: 16
-	Decoder  Decoder // turns ids into text for StopStrings
+	MaxBatch int            // sequences in the model at once; 0: 16
+	KV       kernels.KVType // the form of past keys and values; with any but fp32 log-probabilities are not the full forward's to the bit
+	Decoder  Decoder        // turns ids into text for StopStrings
 
 	// Token, if not nil, is told each token as it is drawn, from the goroutine that called Generate: to stream text or
 	// show progress.
