@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"plumb/internal/kernels"
 	"plumb/internal/model"
@@ -98,13 +99,11 @@ func Run(ctx context.Context, cfg Config, in Inputs, st *run.Stage) (*Report, er
 	r := &Report{Prompts: len(in.Prompts), Samples: cfg.Samples, Before: in.Before.Name, After: in.After.Name}
 
 	// 2. Answers of both sides by the same draws.
-	var err error
-	if r.before, err = e.answers(ctx, in.Before); err != nil {
+	sides, err := e.answers(ctx, in.Before, in.After)
+	if err != nil {
 		return nil, err
 	}
-	if r.after, err = e.answers(ctx, in.After); err != nil {
-		return nil, err
-	}
+	r.before, r.after = sides[0], sides[1]
 	// 3. and 4. Scores and what they say.
 	for i, s := range append([]Scorer{in.Judge}, in.Proxies...) {
 		s.Role = "proxy"
@@ -191,34 +190,44 @@ func (e *evaluation) logProbs(ctx context.Context, what string, a *peft.Adapter,
 // sampleStream keeps the draws of the answers apart from those of other stages with the same seed.
 const sampleStream = 0x6576616c // "eval"
 
-// answers samples one side. Episode and sample number key the draws, so both sides see the same ones.
-func (e *evaluation) answers(ctx context.Context, p Policy) ([]Answer, error) {
-	var reqs []rollout.Request
-	var out []Answer
-	for i, q := range e.in.Prompts {
-		for s := range e.cfg.Samples {
-			reqs = append(reqs, rollout.Request{Prompt: q.IDs, Episode: uint64(i), Sample: uint64(s)})
-			out = append(out, Answer{Prompt: q.Text, PromptIDs: q.IDs})
-		}
-	}
+// answers samples sides, each [prompts × samples], together, so that the model is read once for all. Episode and sample number key
+// the draws, so all sides see the same ones.
+func (e *evaluation) answers(ctx context.Context, sides ...Policy) ([][]Answer, error) {
 	kv, err := kernels.ParseKVType(e.cfg.KVCache)
 	if err != nil {
 		return nil, fmt.Errorf("kv_cache: %w", err)
 	}
-	opt := rollout.Options{
-		KV:          kv,
-		Temperature: float32(e.cfg.Temperature), TopP: e.cfg.TopP, Greedy: e.cfg.Temperature == 0,
-		StopIDs: e.in.StopIDs, MaxNew: e.cfg.MaxNew, MaxBatch: e.cfg.MaxBatch, Seed: rng.Derive(e.in.Seed, sampleStream),
+	var reqs []rollout.Request
+	for i, q := range e.in.Prompts {
+		for side := range sides {
+			for s := range e.cfg.Samples {
+				reqs = append(reqs, rollout.Request{Prompt: q.IDs, Episode: uint64(i), Sample: uint64(s), Adapter: side})
+			}
+		}
 	}
-	what := "answers of " + p.Name
+	opt := rollout.Options{
+		Temperature: float32(e.cfg.Temperature), TopP: e.cfg.TopP, Greedy: e.cfg.Temperature == 0,
+		StopIDs: e.in.StopIDs, MaxNew: e.cfg.MaxNew, MaxBatch: e.cfg.MaxBatch, KV: kv, Seed: rng.Derive(e.in.Seed, sampleStream),
+	}
+	var names []string
+	var adapters []*peft.Adapter
+	for _, p := range sides {
+		names, adapters = append(names, p.Name), append(adapters, p.Adapter)
+	}
+	what := "answers of " + strings.Join(names, " and ")
 	e.progress(what, "answers", 0, len(reqs))
 	opt.Ended = func(done int) { e.progress(what, "answers", done, len(reqs)) }
-	cs, err := rollout.Generate(ctx, e.in.Model, p.Adapter, reqs, opt)
+	cs, err := rollout.Generate(ctx, e.in.Model, adapters, reqs, opt)
 	if err != nil {
-		return nil, fmt.Errorf("generate answers of %s: %w", p.Name, err)
+		return nil, fmt.Errorf("generate %s: %w", what, err)
 	}
+	out := make([][]Answer, len(sides))
 	for i, c := range cs {
-		out[i].IDs, out[i].Stop, out[i].Text = c.IDs, c.Stop, e.in.Decode(out[i].PromptIDs, c.IDs)
+		r := reqs[i]
+		q := e.in.Prompts[r.Episode]
+		out[r.Adapter] = append(out[r.Adapter], Answer{
+			Prompt: q.Text, PromptIDs: q.IDs, IDs: c.IDs, Stop: c.Stop, Text: e.in.Decode(q.IDs, c.IDs),
+		})
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -231,9 +232,19 @@ func TestDrawsAreEvalsOwn(t *testing.T) {
 	m := openModel(t)
 	c, in := testInputs(t, m)
 	e := &evaluation{cfg: c, in: in}
-	got, err := e.answers(context.Background(), in.Before)
+	both, err := e.answers(context.Background(), in.Before, in.After)
 	if err != nil {
 		t.Fatal(err)
+	}
+	got := both[0]
+	for i, p := range []Policy{in.Before, in.After} {
+		alone, err := e.answers(context.Background(), p)
+		if err != nil || !reflect.DeepEqual(alone[0], both[i]) {
+			t.Errorf("answers of %s alone are others, %v", p.Name, err)
+		}
+	}
+	if reflect.DeepEqual(both[0], both[1]) {
+		t.Error("both sides answer alike")
 	}
 	var reqs []rollout.Request
 	for i, q := range in.Prompts {

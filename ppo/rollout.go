@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"plumb/internal/kernels"
+	"plumb/internal/peft"
 	"plumb/internal/rng"
 	"plumb/internal/rollout"
 )
@@ -55,7 +56,7 @@ func (l *learner) rollOut(ctx context.Context, in Inputs, st *state) (*Trajector
 		drawn++
 		l.show.Set(st.Episodes, fmt.Sprintf("sampling, %d tokens", drawn))
 	}
-	done, err := rollout.Generate(ctx, l.model, l.policy.adapter, reqs, options)
+	done, err := rollout.Generate(ctx, l.model, []*peft.Adapter{l.policy.adapter}, reqs, options)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"plumb/internal/chat"
 	"plumb/internal/dataset"
+	"plumb/internal/peft"
 	"plumb/internal/rollout"
 )
 
@@ -201,7 +202,7 @@ func (c *conversation) say(ctx context.Context, text string) error {
 		}
 	}
 	opt.Token = func(_ int, id int32, _ float32) { io.WriteString(c.out, stream.Next(id)) }
-	done, err := rollout.Generate(ctx, c.l.Model, c.l.Adapter, []rollout.Request{{Prompt: ids, Episode: c.draws}}, opt)
+	done, err := rollout.Generate(ctx, c.l.Model, []*peft.Adapter{c.l.Adapter}, []rollout.Request{{Prompt: ids, Episode: c.draws}}, opt)
 	c.draws++
 	fmt.Fprintln(c.out, stream.Rest())
 	if err != nil {

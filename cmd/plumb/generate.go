@@ -12,6 +12,7 @@ import (
 	"plumb/internal/chat"
 	"plumb/internal/dataset"
 	"plumb/internal/kernels"
+	"plumb/internal/peft"
 	"plumb/internal/rollout"
 	"plumb/internal/ui"
 )
@@ -160,7 +161,7 @@ func (g *generation) batch(ctx context.Context, batch []*record) ([]*record, err
 		g.progress.Set(g.ended, ui.Count(float64(g.tokens))+" tokens")
 	}
 	opt.Ended = func(done int) { g.ended = ended + done }
-	done, err := rollout.Generate(ctx, g.l.Model, g.l.Adapter, reqs, opt)
+	done, err := rollout.Generate(ctx, g.l.Model, []*peft.Adapter{g.l.Adapter}, reqs, opt)
 	if err != nil {
 		return nil, err
 	}

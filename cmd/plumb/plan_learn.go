@@ -178,11 +178,11 @@ func (pl *planner) planEval(ctx context.Context, s *stagePlan) error {
 		asked[i] = prompts[i/c.Samples]
 		rows.Lengths, rows.Targets = append(rows.Lengths, asked[i]+a), append(rows.Targets, a)
 	}
-	sampled, err := pl.sampling(ctx, s, asked, answers, n, c.MaxBatch, c.KVCache)
+	sampled, err := pl.sampling(ctx, s, slices.Repeat(asked, 2), slices.Repeat(answers, 2), 2*n, c.MaxBatch, c.KVCache)
 	if err != nil {
 		return err
 	}
-	s.phase("sampling", 2*sampled, "%d answers of each side", n)
+	s.phase("sampling", sampled, "%d answers of each side", n)
 	lp, err := pl.r.Forward(pl.policy(), rows, c.MicroTokens, plan.Likelihood)
 	if err != nil {
 		return err

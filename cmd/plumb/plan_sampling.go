@@ -105,7 +105,7 @@ func (pl *planner) planPairs(ctx context.Context, s *stagePlan) error {
 	if err != nil {
 		return err
 	}
-	groups := min(max(1, len(c.From))*len(c.Temperature), c.PerPrompt)
+	groups := min(len(c.Temperature), c.PerPrompt) // policies of one base answer together
 	per := c.PerPrompt / max(groups, 1)
 	asked := make([]int, 0, len(prompts)*c.PerPrompt)
 	for _, n := range prompts {

@@ -349,7 +349,7 @@ func (p *pipeline) normalise(ctx context.Context, c reward.Config, base *loaded,
 	opt.Temperature, opt.MaxNew, opt.Seed, opt.StopIDs = float32(n.Temperature), n.MaxNew, rng.Derive(p.recipe.Seed, streamNormalise), enc.StopIDs()
 	p.progress.Start("answers to normalise on", "answers", 0, len(reqs))
 	opt.Ended = func(done int) { p.progress.Set(done, "") }
-	done, err := rollout.Generate(ctx, base.Model, policy, reqs, opt)
+	done, err := rollout.Generate(ctx, base.Model, []*peft.Adapter{policy}, reqs, opt)
 	if err != nil {
 		return reward.Scale{}, err
 	}

@@ -138,14 +138,14 @@ func TestDecodingGivesTheBitsOfTheFullForward(t *testing.T) {
 	}
 
 	dec, tape, pages := m.NewDecoder(a), tensor.NewInferenceTape(m.Pool()), m.NewPages(kernels.KVFloat32)
-	feeds := []Feed{{pages.NewCache(), nil}, {pages.NewCache(), nil}, {pages.NewCache(), nil}}
+	feeds := []Feed{{Cache: pages.NewCache()}, {Cache: pages.NewCache()}, {Cache: pages.NewCache()}}
 	draw, at := rng.New(4), make([]int, 3)
 	for !slices.Equal(at, []int{90, 140, 70}) {
 		var now []Feed
 		var from []int
 		for s := range feeds {
 			if n := min(1+draw.IntN(40)*draw.IntN(2), len(seqs[s])-at[s]); n > 0 {
-				now = append(now, Feed{feeds[s].Cache, seqs[s][at[s] : at[s]+n]})
+				now = append(now, Feed{Cache: feeds[s].Cache, IDs: seqs[s][at[s] : at[s]+n]})
 				from = append(from, int(b.Starts[s])+at[s])
 				at[s] += n
 			}
@@ -178,7 +178,7 @@ func TestCachesAreSharedAndCut(t *testing.T) {
 		}
 	}
 	src, dst, third := pages.NewCache(), pages.NewCache(), pages.NewCache()
-	dec.Step(tape, []Feed{{src, slices.Concat(seqs[0][:100], []int32{1, 2, 3})}})
+	dec.Step(tape, []Feed{{Cache: src, IDs: slices.Concat(seqs[0][:100], []int32{1, 2, 3})}})
 	dst.ShareFrom(src, 100)
 	third.ShareFrom(dst, 64)
 	taken(2)
@@ -186,7 +186,7 @@ func TestCachesAreSharedAndCut(t *testing.T) {
 	for _, c := range []*Cache{src, third, dst} {
 		tape.Reset()
 		from := c.Len()
-		got := dec.Step(tape, []Feed{{c, seqs[0][from:]}})
+		got := dec.Step(tape, []Feed{{Cache: c, IDs: seqs[0][from:]}})
 		if !slices.Equal(got.Data, h.Data[from*got.Cols:]) || c.Len() != 150 {
 			t.Errorf("the continuation from %d on differs from the full forward", from)
 		}
@@ -196,7 +196,7 @@ func TestCachesAreSharedAndCut(t *testing.T) {
 	dst.Truncate(0)
 	other := pages.NewCache()
 	tape.Reset()
-	got := dec.Step(tape, []Feed{{other, seqs[1]}})
+	got := dec.Step(tape, []Feed{{Cache: other, IDs: seqs[1]}})
 	full.Reset()
 	if !slices.Equal(got.Data, m.Hidden(full, nil, Pack(seqs[1])).Data) {
 		t.Error("pages used again change the result")
@@ -218,7 +218,7 @@ func TestRoundedCaches(t *testing.T) {
 		dec, tape, pages := m.NewDecoder(nil), tensor.NewInferenceTape(m.Pool()), m.NewPages(c.form)
 		var feeds []Feed
 		for _, ids := range seqs {
-			feeds = append(feeds, Feed{pages.NewCache(), ids})
+			feeds = append(feeds, Feed{Cache: pages.NewCache(), IDs: ids})
 		}
 		together := slices.Clone(dec.Step(tape, feeds).Data)
 		var mean float64
@@ -231,7 +231,7 @@ func TestRoundedCaches(t *testing.T) {
 		cache, at := pages.NewCache(), len(seqs[0])*h.Cols
 		for i := 0; i < len(seqs[1]); i += 3 {
 			tape.Reset()
-			got := dec.Step(tape, []Feed{{cache, seqs[1][i:min(i+3, len(seqs[1]))]}}).Data
+			got := dec.Step(tape, []Feed{{Cache: cache, IDs: seqs[1][i:min(i+3, len(seqs[1]))]}}).Data
 			if !slices.Equal(got, together[at:at+len(got)]) {
 				t.Fatalf("%v: tokens from %d on differ in pieces", c.form, i)
 			}

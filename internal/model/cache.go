@@ -1,24 +1,6 @@
 package model
 
-import (
-	"plumb/internal/kernels"
-	"plumb/internal/peft"
-	"plumb/internal/tensor"
-)
-
-// Decoder computes sequences piece by piece: the same kernels and the same bits as Hidden. It sees the adapter's values as
-// they were when it was made.
-type Decoder struct {
-	m *Model
-	a *peft.Adapter
-}
-
-// NewDecoder packs the adapter, which may be nil. Several decoders of one adapter share what is packed: make them anew after
-// the values moved.
-func (m *Model) NewDecoder(a *peft.Adapter) *Decoder {
-	m.prepare(a)
-	return &Decoder{m: m, a: a}
-}
+import "plumb/internal/kernels"
 
 // Pages is the memory of caches: pages of kernels.KeyTile positions, taken as sequences grow, shared by those that begin alike, and
 // used again once nobody has them. It and its caches are for one goroutine.
@@ -115,56 +97,3 @@ func (c *Cache) extend(n int) {
 }
 
 func pagesFor(n int) int { return (n + kernels.KeyTile - 1) / kernels.KeyTile }
-
-// Feed is the next tokens of the sequence in a cache: a prompt, or the one token just sampled.
-type Feed struct {
-	Cache *Cache
-	IDs   []int32
-}
-
-// Step computes the hidden states, after the final norm, of the next tokens of several sequences, [Σ len(IDs), C] in the
-// order of feeds, and adds them to the caches. A cache may occur once. t must be an inference tape; Logits, LogProbs and
-// Scores take the result.
-func (d *Decoder) Step(t *tensor.Tape, feeds []Feed) *tensor.Tensor {
-	if t.Recording() {
-		panic("model: Step: the tape records; use tensor.NewInferenceTape")
-	}
-	m := d.m
-	p := m.newPass(t)
-	p.a, p.feeds, p.ids = d.a, feeds, p.ids[:0]
-	longest := 0
-	for _, f := range feeds {
-		if m.Check(f.IDs) != nil {
-			panic("model: Step: token outside the vocabulary; see Check")
-		}
-		p.ids = append(p.ids, f.IDs...)
-		for i := range f.IDs {
-			p.pos = append(p.pos, int32(f.Cache.n+i))
-		}
-		f.Cache.extend(f.Cache.n + len(f.IDs))
-		longest = max(longest, f.Cache.n+len(f.IDs))
-	}
-	p.rope = m.rotary.upTo(longest)
-	x := m.embed(t, d.a, p.ids)
-	for l := range m.Layers {
-		p.blocks[l] = blockCall{p, l}
-		x = t.Checkpoint(x, &p.blocks[l], m.Layers-l-1)
-	}
-	for _, f := range feeds {
-		f.Cache.n += len(f.IDs)
-	}
-	return m.norm(t, d.a, x, m.normModule())
-}
-
-// cached adds block l's new keys and values to the caches and attends over them.
-func (p *pass) cached(t *tensor.Tape, l int, q, k, v *tensor.Tensor) *tensor.Tensor {
-	p.seqs = p.seqs[:0]
-	row := 0
-	for _, f := range p.feeds {
-		c, n := f.Cache, len(f.IDs)
-		from, to := row*k.Cols, (row+n)*k.Cols
-		p.seqs = append(p.seqs, kernels.AttnSeq{QRow: row, QLen: n, Past: c.n, Pages: c.seen, Block: l, NewK: k.Data[from:to], NewV: v.Data[from:to]})
-		row += n
-	}
-	return t.AttentionCached(q, p.seqs, p.m.shape())
-}

@@ -61,11 +61,8 @@ func (m *Model) trunk(t *tensor.Tape, a *peft.Adapter, b Batch, layer int) *tens
 }
 
 func (m *Model) embed(t *tensor.Tape, a *peft.Adapter, ids []int32) *tensor.Tensor {
-	s, w := a.At(embedModule), &m.mats[embedModule]
-	if s.Matrix != nil {
-		w = s.Matrix
-	}
-	return t.Embed(w, ids, s.LoRA)
+	w, lora := m.matrix(a, embedModule)
+	return t.Embed(w, ids, lora)
 }
 
 // HiddenFrom is Hidden from block number layer on, given x as Trunk returns it, or as it was kept (tape.Leaf): a critic or
@@ -109,6 +106,8 @@ type pass struct {
 	rope      kernels.RoPE
 	blocks    []blockCall
 	feeds     []Feed // when decoding
+	parts     []part // the rows of several adapters, or nothing
+	own       []tensor.Part
 	ids       []int32
 	seqs      []kernels.AttnSeq
 }
@@ -141,7 +140,7 @@ func (m *Model) newPass(t *tensor.Tape) *pass {
 	if len(p.blocks) < m.Layers {
 		p.blocks = make([]blockCall, m.Layers)
 	}
-	p.m, p.pos, p.ends, p.feeds = m, p.pos[:0], p.ends[:0], nil
+	p.m, p.pos, p.ends, p.feeds, p.parts = m, p.pos[:0], p.ends[:0], nil, p.parts[:0]
 	return p
 }
 
@@ -179,8 +178,8 @@ func (m *Model) pass(t *tensor.Tape, a *peft.Adapter, b Batch) *pass {
 func (c *blockCall) Forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
 	p, m, l := c.p, c.p.m, c.l
 	b := m.block(l)
-	n := m.norm(t, p.a, x, b.norm1)
-	q, k, v := m.linear(t, p.a, n, l, b.q), m.linear(t, p.a, n, l, b.k), m.linear(t, p.a, n, l, b.v)
+	n := p.norm(t, x, b.norm1)
+	q, k, v := p.linear(t, n, l, b.q), p.linear(t, n, l, b.k), p.linear(t, n, l, b.v)
 	t.RoPE(q, p.pos, m.Heads, p.rope)
 	t.RoPE(k, p.pos, m.KVHeads, p.rope)
 	var att *tensor.Tensor
@@ -189,32 +188,58 @@ func (c *blockCall) Forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
 	} else {
 		att = t.Attention(q, k, v, p.sequences, m.shape())
 	}
-	x = t.Residual(x, m.linear(t, p.a, att, l, b.o))
-	n = m.norm(t, p.a, x, b.norm2)
-	act := t.SwiGLU(m.linear(t, p.a, n, l, b.gate), m.linear(t, p.a, n, l, b.up))
-	return t.Residual(x, m.linear(t, p.a, act, l, b.down))
+	x = t.Residual(x, p.linear(t, att, l, b.o))
+	n = p.norm(t, x, b.norm2)
+	act := t.SwiGLU(p.linear(t, n, l, b.gate), p.linear(t, n, l, b.up))
+	return t.Residual(x, p.linear(t, act, l, b.down))
 }
 
 func (m *Model) norm(t *tensor.Tape, a *peft.Adapter, x *tensor.Tensor, i int) *tensor.Tensor {
-	w := &m.vecs[i]
-	if s := a.At(i); s.Vector != nil {
-		w = s.Vector
+	return t.RMSNorm(x, m.vector(a, i), float32(m.Eps))
+}
+
+// norm is module i, a gain.
+func (p *pass) norm(t *tensor.Tape, x *tensor.Tensor, i int) *tensor.Tensor {
+	if len(p.parts) == 0 {
+		return p.m.norm(t, p.a, x, i)
 	}
-	return t.RMSNorm(x, w, float32(m.Eps))
+	return t.RMSNormParts(x, p.partsOf(func(a *peft.Adapter, own *tensor.Part) { own.Bias = p.m.vector(a, i) }), float32(p.m.Eps))
 }
 
 // linear applies linear layer number i of block l.
-func (m *Model) linear(t *tensor.Tape, a *peft.Adapter, x *tensor.Tensor, l, i int) *tensor.Tensor {
-	s, w := a.At(i), &m.mats[i]
+func (p *pass) linear(t *tensor.Tape, x *tensor.Tensor, l, i int) *tensor.Tensor {
+	m := p.m
+	if len(p.parts) == 0 {
+		w, lora := m.matrix(p.a, i)
+		return t.Linear(x, w, m.bias(p.a, l, i), lora)
+	}
+	return t.LinearParts(x, p.partsOf(func(a *peft.Adapter, own *tensor.Part) {
+		own.W, own.LoRA = m.matrix(a, i)
+		own.Bias = m.bias(a, l, i)
+	}))
+}
+
+// matrix is module i under an adapter: the model's own matrix or the adapter's, and the pair beside it.
+func (m *Model) matrix(a *peft.Adapter, i int) (*tensor.Matrix, *tensor.LoRA) {
+	s := a.At(i)
 	if s.Matrix != nil {
-		w = s.Matrix
+		return s.Matrix, s.LoRA
 	}
-	var bias *tensor.Vector
+	return &m.mats[i], s.LoRA
+}
+
+// vector is module i under an adapter, a gain or bias.
+func (m *Model) vector(a *peft.Adapter, i int) *tensor.Vector {
+	if v := a.At(i).Vector; v != nil {
+		return v
+	}
+	return &m.vecs[i]
+}
+
+// bias is that of linear layer i of block l, nil where it has none.
+func (m *Model) bias(a *peft.Adapter, l, i int) *tensor.Vector {
 	if j := m.biasModule(l, i); j >= 0 {
-		bias = &m.vecs[j]
-		if v := a.At(j).Vector; v != nil {
-			bias = v
-		}
+		return m.vector(a, j)
 	}
-	return t.Linear(x, w, bias, s.LoRA)
+	return nil
 }

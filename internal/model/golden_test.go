@@ -240,7 +240,7 @@ func checkGreedy(t *testing.T, m *Model, r reference) {
 	tape, d, pages := tensor.NewInferenceTape(m.Pool()), m.NewDecoder(nil), m.NewPages(kernels.KVFloat32)
 	var feeds []Feed
 	for _, ids := range r.ids {
-		feeds = append(feeds, Feed{pages.NewCache(), ids})
+		feeds = append(feeds, Feed{Cache: pages.NewCache(), IDs: ids})
 	}
 	got := make([][]int32, len(feeds))
 	for range 24 {

@@ -11,14 +11,10 @@ func (m *Model) head(a *peft.Adapter) (*tensor.Matrix, *tensor.LoRA) {
 	if !m.HasHead() {
 		panic("model: the checkpoint has no language-model head")
 	}
-	s := a.At(m.headModule())
-	switch {
-	case s.Matrix != nil:
-		return s.Matrix, s.LoRA
-	case m.Tied && a.Full():
+	if m.Tied && a.Full() && a.At(m.headModule()).Matrix == nil {
 		return a.At(embedModule).Matrix, nil
 	}
-	return &m.mats[m.headModule()], s.LoRA
+	return m.matrix(a, m.headModule())
 }
 
 // LogProbs gives, for each i, log p(targets[i] | row rows[i] of hidden) under softmax(logits / temperature), and that

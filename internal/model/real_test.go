@@ -40,7 +40,7 @@ func greedily(m *Model, prompts [][]int32, n []int, stops ...int32) (out [][]int
 	var feeds []Feed
 	var who []int
 	for i, ids := range prompts {
-		feeds, who = append(feeds, Feed{pages.NewCache(), ids}), append(who, i)
+		feeds, who = append(feeds, Feed{Cache: pages.NewCache(), IDs: ids}), append(who, i)
 	}
 	out, logps = make([][]int32, len(prompts)), make([][]float32, len(prompts))
 	for len(feeds) > 0 {
@@ -55,7 +55,7 @@ func greedily(m *Model, prompts [][]int32, n []int, stops ...int32) (out [][]int
 			best, i := argmax(row), who[k]
 			out[i], logps[i] = append(out[i], best), append(logps[i], Distribution(row, 1).LogProb(row[best]))
 			if len(out[i]) < n[i] && !slices.Contains(stops, best) {
-				left, stay = append(left, Feed{f.Cache, []int32{best}}), append(stay, i)
+				left, stay = append(left, Feed{Cache: f.Cache, IDs: []int32{best}}), append(stay, i)
 			}
 		}
 		feeds, who = left, stay
@@ -236,7 +236,7 @@ func BenchmarkDecodeSmolLM2(b *testing.B) {
 			d, tape, pages := m.NewDecoder(nil), tensor.NewInferenceTape(m.Pool()), m.NewPages(kernels.KVFloat32)
 			var feeds []Feed
 			for _, ids := range sequences(m.Vocab, slices.Repeat([]int{100}, n)...) {
-				feeds = append(feeds, Feed{pages.NewCache(), ids})
+				feeds = append(feeds, Feed{Cache: pages.NewCache(), IDs: ids})
 			}
 			d.Step(tape, feeds)
 			for i := range feeds {

@@ -10,6 +10,7 @@ import (
 
 	"plumb/internal/kernels"
 	"plumb/internal/model"
+	"plumb/internal/peft"
 	"plumb/internal/rng"
 	"plumb/internal/tensor"
 )
@@ -221,11 +222,31 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// Of two policies each answers in its turn, with its own prompt ids and stop ids.
+// Of two policies each answers in its turn, with its own prompt ids and stop ids; two of one model, too.
 func TestTwoPolicies(t *testing.T) {
+	one, other := tiny(t, 3), tiny(t, 4)
+	adapter := peft.NewFull(one.Modules())
+	draw := rng.New(5)
+	for i := range adapter.Values {
+		adapter.Values[i] += float32(0.2 * draw.Norm())
+	}
+	for what, policies := range map[string][]Policy{
+		"two models": {{Name: "a", Model: one, Decoder: letters{}, Text: spell}, {Name: "b", Model: other, Decoder: letters{}, Text: spell}},
+		"one model":  {{Name: "a", Model: one, Decoder: letters{}, Text: spell}, {Name: "b", Model: one, Adapter: adapter, Decoder: letters{}, Text: spell}},
+		"stops": {
+			{Name: "a", Model: one, Decoder: letters{}, Text: spell, StopIDs: everyOther},
+			{Name: "b", Model: one, Adapter: adapter, Decoder: letters{}, Text: spell},
+		},
+	} {
+		t.Run(what, func(t *testing.T) { twoPolicies(t, policies) })
+	}
+}
+
+var everyOther = []int32{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38}
+
+func twoPolicies(t *testing.T, policies []Policy) {
 	cfg := Default()
 	cfg.PerPrompt, cfg.MaxNew = 4, 8
-	policies := []Policy{{Name: "a", Model: tiny(t, 3), Decoder: letters{}, Text: spell}, {Name: "b", Model: tiny(t, 4), Decoder: letters{}, Text: spell}}
 	ids := [][]int32{{1, 2}, {9, 8, 7}}
 	got, err := Sample(context.Background(), &cfg, 1, policies, []Prompt{{3, ids}}, nil)
 	if err != nil {
@@ -233,12 +254,16 @@ func TestTwoPolicies(t *testing.T) {
 	}
 	for j, a := range got[0] {
 		p := policies[j%2]
-		logps, _, err := p.Model.LogProbsOf(context.Background(), tensor.NewInferenceTape(p.Model.Pool()), nil, []model.Continuation{{Context: ids[j%2], IDs: a.IDs}}, 1, 64)
+		logps, _, err := p.Model.LogProbsOf(context.Background(), tensor.NewInferenceTape(p.Model.Pool()), p.Adapter, []model.Continuation{{Context: ids[j%2], IDs: a.IDs}}, 1, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if a.Policy != p.Name || !slices.Equal(logps[0], a.LogProbs) {
 			t.Errorf("answer %d is of %s with %v; %s gives %v", j, a.Policy, a.LogProbs, p.Name, logps[0])
+		}
+		last := slices.IndexFunc(a.IDs, func(id int32) bool { return slices.Contains(p.StopIDs, id) })
+		if (a.Stop == "length") != (last < 0) || last >= 0 && last != len(a.IDs)-1 {
+			t.Errorf("answer %d of %s, which stops at %v, is %v: %s", j, a.Policy, p.StopIDs, a.IDs, a.Stop)
 		}
 	}
 }

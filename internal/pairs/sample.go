@@ -3,6 +3,7 @@ package pairs
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"plumb/internal/kernels"
 	"plumb/internal/model"
@@ -20,6 +21,11 @@ type Policy struct {
 	Decoder rollout.Decoder
 	// Text is what sampled ids are, as the answer to a prompt; without special tokens.
 	Text func(prompt Prompt, ids []int32) string
+}
+
+// answersLike says whether two policies differ in nothing but their adapters, while they sample.
+func (p Policy) answersLike(q Policy) bool {
+	return p.Model == q.Model && p.Decoder == q.Decoder && slices.Equal(p.StopIDs, q.StopIDs)
 }
 
 // Prompt is one prompt, encoded for each policy.
@@ -67,15 +73,16 @@ func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prom
 	for i := range out {
 		out[i] = make([]Answer, c.PerPrompt)
 	}
+	// Answers at one temperature by policies of one model are sampled together: the model is read once for all.
 	type group struct {
-		policy      int
+		first       int // the first of those policies
 		temperature float64
 	}
 	members := map[group][]int{} // answers j
 	var order []group
 	for j := range c.PerPrompt {
 		p, t := c.source(j, len(policies))
-		g := group{p, t}
+		g := group{slices.IndexFunc(policies, policies[p].answersLike), t}
 		if members[g] == nil {
 			order = append(order, g)
 		}
@@ -90,26 +97,34 @@ func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prom
 		return nil, fmt.Errorf("kv_cache: %w", err)
 	}
 	for _, g := range order {
-		p := policies[g.policy]
 		var reqs []rollout.Request
-		for _, prompt := range prompts {
-			for _, j := range members[g] {
-				reqs = append(reqs, rollout.Request{Prompt: prompt.IDs[g.policy], Episode: uint64(prompt.Number), Sample: uint64(j)})
+		first := policies[g.first]
+		adapters := make([]*peft.Adapter, len(policies))
+		for i, p := range policies {
+			if first.answersLike(p) {
+				adapters[i] = p.Adapter
 			}
 		}
-		done, err := rollout.Generate(ctx, p.Model, p.Adapter, reqs, rollout.Options{
+		for _, prompt := range prompts {
+			for _, j := range members[g] {
+				p, _ := c.source(j, len(policies))
+				reqs = append(reqs, rollout.Request{Prompt: prompt.IDs[p], Episode: uint64(prompt.Number), Sample: uint64(j), Adapter: p})
+			}
+		}
+		done, err := rollout.Generate(ctx, first.Model, adapters, reqs, rollout.Options{
 			Temperature: float32(g.temperature), TopK: c.TopK, TopP: c.TopP, MinP: c.MinP,
-			StopIDs: p.StopIDs, StopStrings: c.Stop, MinNew: c.MinNew, MaxNew: c.MaxNew,
-			Seed: seed, MaxBatch: c.MaxBatch, Decoder: p.Decoder, Token: told, KV: kv,
+			StopIDs: first.StopIDs, StopStrings: c.Stop, MinNew: c.MinNew, MaxNew: c.MaxNew,
+			Seed: seed, MaxBatch: c.MaxBatch, Decoder: first.Decoder, Token: told, KV: kv,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("answers of %s: %w", p.Name, err)
+			return nil, fmt.Errorf("answers of %s: %w", first.Name, err)
 		}
 		for i, a := range done {
-			prompt, j := i/len(members[g]), members[g][i%len(members[g])]
-			out[prompt][j] = Answer{
+			prompt, r := i/len(members[g]), reqs[i]
+			p := policies[r.Adapter]
+			out[prompt][r.Sample] = Answer{
 				Text: p.Text(prompts[prompt], a.IDs), IDs: a.IDs, LogProbs: a.LogProbs, Stop: a.Stop,
-				Policy: p.Name, Temperature: g.temperature, Seed: seed, Sample: j,
+				Policy: p.Name, Temperature: g.temperature, Seed: seed, Sample: int(r.Sample),
 			}
 		}
 	}

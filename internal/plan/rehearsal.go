@@ -280,7 +280,7 @@ func (r *Rehearsal) stepSeconds(ctx context.Context, m *model.Model, a *peft.Ada
 	took := func(tokens int) float64 {
 		return shortest(func() {
 			o := rollout.Options{Temperature: 1, TopP: 1, MaxNew: tokens, MaxBatch: batch, IgnoreStop: true, Seed: 1, KV: kv}
-			if _, err := rollout.Generate(ctx, m, a, reqs, o); err != nil {
+			if _, err := rollout.Generate(ctx, m, []*peft.Adapter{a}, reqs, o); err != nil {
 				fail = err
 			}
 		})

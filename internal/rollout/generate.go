@@ -19,16 +19,17 @@ const (
 	sharedTokens = 8
 )
 
-// Generate samples a completion for each request, in the order of requests. a may be nil. Cancelling ctx ends it between
-// two steps with ctx's error.
-func Generate(ctx context.Context, m *model.Model, a *peft.Adapter, reqs []Request, o Options) ([]Completion, error) {
-	if err := validate(m, reqs, &o); err != nil {
+// Generate samples a completion for each request, in the order of requests. Requests of several adapters go through the model together,
+// which is read once for all; an adapter may be nil, the bare model, and no adapters are one that is. Cancelling ctx ends it
+// between two steps with ctx's error.
+func Generate(ctx context.Context, m *model.Model, adapters []*peft.Adapter, reqs []Request, o Options) ([]Completion, error) {
+	if err := validate(m, len(adapters), reqs, &o); err != nil {
 		return nil, err
 	}
 	if o.MaxBatch == 0 {
 		o.MaxBatch = defaultBatch
 	}
-	g := newGenerator(m, a, reqs, &o)
+	g := newGenerator(m, adapters, reqs, &o)
 	for g.next < len(reqs) || len(g.running) > 0 {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -42,33 +43,35 @@ func Generate(ctx context.Context, m *model.Model, a *peft.Adapter, reqs []Reque
 
 type generator struct {
 	m       *model.Model
-	a       *peft.Adapter
 	o       *Options
 	decoder *model.Decoder
 	tape    *tensor.Tape
 	reqs    []Request
 	done    []Completion
 
-	prompts []*prompt    // of each request
-	root    *model.Cache // the beginning that all prompts share, or nil
-	next    int          // the first request not admitted
-	ended   int          // requests that have their completion
+	prompts []*prompt      // of each request
+	roots   []*model.Cache // by adapter, the beginning that all its prompts share, or nil
+	next    int            // the first request not admitted
+	ended   int            // requests that have their completion
 	running []*sequence
 	fresh   []*prompt // prompts that this step computes
 	pages   *model.Pages
 
 	feeds    []model.Feed // of this step
-	rows     []int32      // the last row of each feed
+	wanted   []*[]float32 // where the logits of each feed go
 	drawNext func(i int)  // draws running[i]'s next token
 }
 
-func newGenerator(m *model.Model, a *peft.Adapter, reqs []Request, o *Options) *generator {
+func newGenerator(m *model.Model, adapters []*peft.Adapter, reqs []Request, o *Options) *generator {
 	g := &generator{
-		m: m, a: a, o: o, reqs: reqs, done: make([]Completion, len(reqs)),
-		decoder: m.NewDecoder(a), tape: tensor.NewInferenceTape(m.Pool()), pages: m.NewPages(o.KV),
+		m: m, o: o, reqs: reqs, done: make([]Completion, len(reqs)),
+		decoder: m.NewDecoder(adapters...), tape: tensor.NewInferenceTape(m.Pool()), pages: m.NewPages(o.KV),
 	}
 	g.drawNext = g.drawOne
-	g.group()
+	g.roots, g.prompts = make([]*model.Cache, max(len(adapters), 1)), make([]*prompt, len(reqs))
+	for a := range g.roots {
+		g.group(a)
+	}
 	return g
 }
 
@@ -85,11 +88,12 @@ func (g *generator) token() error {
 
 // prompt is the prompt of one or several requests, computed once.
 type prompt struct {
-	ids    []int32
-	shared bool         // by several requests
-	left   int          // requests not yet admitted
-	cache  *model.Cache // nil until computed
-	logits []float32    // after its last token
+	ids     []int32
+	adapter int
+	shared  bool         // by several requests
+	left    int          // requests not yet admitted
+	cache   *model.Cache // nil until computed
+	logits  []float32    // after its last token
 }
 
 // sequence is a completion in the making.
@@ -105,45 +109,49 @@ type sequence struct {
 	Completion
 }
 
-// group finds equal prompts and the beginning that all share.
-func (g *generator) group() {
+// group finds equal prompts of an adapter and the beginning that all of them share.
+func (g *generator) group(adapter int) {
 	same := make(map[string]*prompt)
 	var key []byte
-	shared := -1
-	for _, r := range g.reqs {
+	var first []int32
+	shared := 0
+	for i, r := range g.reqs {
+		if r.Adapter != adapter {
+			continue
+		}
 		key = key[:0]
 		for _, id := range r.Prompt {
 			key = append(key, byte(id), byte(id>>8), byte(id>>16), byte(id>>24))
 		}
 		p := same[string(key)]
 		if p == nil {
-			p = &prompt{ids: r.Prompt}
+			p = &prompt{ids: r.Prompt, adapter: adapter}
 			same[string(key)] = p
-			if shared < 0 {
-				shared = len(r.Prompt) - 1
+			if first == nil {
+				first, shared = r.Prompt, len(r.Prompt)-1
 			}
 			n := 0
-			for n < min(shared, len(r.Prompt)-1) && r.Prompt[n] == g.reqs[0].Prompt[n] {
+			for n < min(shared, len(r.Prompt)-1) && r.Prompt[n] == first[n] {
 				n++
 			}
 			shared = n
 		}
 		p.shared = p.left > 0
 		p.left++
-		g.prompts = append(g.prompts, p)
+		g.prompts[i] = p
 	}
 	if len(same) < 2 || shared < sharedTokens {
 		return
 	}
-	g.root = g.pages.NewCache()
-	g.fill(g.root, g.reqs[0].Prompt[:shared], 0)
+	g.roots[adapter] = g.pages.NewCache()
+	g.fill(g.roots[adapter], adapter, first[:shared], 0)
 }
 
 // fill computes ids into c, in pieces, until no more than rest are left.
-func (g *generator) fill(c *model.Cache, ids []int32, rest int) {
+func (g *generator) fill(c *model.Cache, adapter int, ids []int32, rest int) {
 	for c.Len() < len(ids)-rest {
 		g.tape.Reset()
-		g.decoder.Step(g.tape, []model.Feed{{Cache: c, IDs: ids[c.Len():min(c.Len()+promptTokens, len(ids))]}})
+		g.decoder.Step(g.tape, []model.Feed{{Cache: c, Adapter: adapter, IDs: ids[c.Len():min(c.Len()+promptTokens, len(ids))]}})
 	}
 }
 
@@ -154,19 +162,19 @@ func (g *generator) admit() {
 	for g.next < len(g.reqs) && len(g.running) < g.o.MaxBatch {
 		p := g.prompts[g.next]
 		if p.cache == nil {
-			n := len(p.ids)
-			if g.root != nil {
-				n -= g.root.Len()
+			n, root := len(p.ids), g.roots[p.adapter]
+			if root != nil {
+				n -= root.Len()
 			}
 			if tokens > 0 && tokens+n > promptTokens {
 				return // a longer prompt alone
 			}
 			tokens += n
 			p.cache = g.pages.NewCache()
-			if g.root != nil {
-				p.cache.ShareFrom(g.root, g.root.Len())
+			if root != nil {
+				p.cache.ShareFrom(root, root.Len())
 			}
-			g.fill(p.cache, p.ids, promptTokens)
+			g.fill(p.cache, p.adapter, p.ids, promptTokens)
 			g.fresh = append(g.fresh, p)
 		}
 		p.left--
@@ -178,46 +186,41 @@ func (g *generator) admit() {
 	}
 }
 
-// feed adds ids to what this step computes.
-func (g *generator) feed(c *model.Cache, ids []int32) {
-	row := int32(len(ids)) - 1
-	if n := len(g.rows); n > 0 {
-		row += g.rows[n-1] + 1
-	}
-	g.feeds, g.rows = append(g.feeds, model.Feed{Cache: c, IDs: ids}), append(g.rows, row)
+// feed adds ids to what this step computes, for the logits after the last of them.
+func (g *generator) feed(p *prompt, c *model.Cache, ids []int32, logits *[]float32) {
+	g.feeds = append(g.feeds, model.Feed{Cache: c, IDs: ids, Adapter: p.adapter})
+	g.wanted = append(g.wanted, logits)
 }
 
-// step computes the logits after every new prompt and after the last token of every sequence.
+// step computes the logits after every new prompt and after the last token of every sequence, one adapter's after another's.
 func (g *generator) step() {
-	g.feeds, g.rows = g.feeds[:0], g.rows[:0]
-	for _, p := range g.fresh {
-		g.feed(p.cache, p.ids[p.cache.Len():])
-	}
-	for _, s := range g.running {
-		if s.cache != nil {
-			g.feed(s.cache, s.last[:])
+	g.feeds, g.wanted = g.feeds[:0], g.wanted[:0]
+	for a := range g.roots {
+		for _, p := range g.fresh {
+			if p.adapter == a {
+				g.feed(p, p.cache, p.ids[p.cache.Len():], &p.logits)
+			}
+		}
+		for _, s := range g.running {
+			if s.prompt.adapter == a && s.cache != nil {
+				g.feed(s.prompt, s.cache, s.last[:], &s.logits)
+			}
 		}
 	}
-	var logits *tensor.Tensor
 	if len(g.feeds) > 0 {
 		g.tape.Reset()
-		logits = g.m.Logits(g.tape, g.a, g.decoder.Step(g.tape, g.feeds), g.rows)
-	}
-	i := 0
-	take := func() []float32 {
-		l := logits.Data[i*logits.Cols : (i+1)*logits.Cols]
-		i++
-		return l
+		logits := g.decoder.Logits(g.tape, g.decoder.Step(g.tape, g.feeds), g.feeds)
+		for i, to := range g.wanted {
+			*to = logits.Data[i*logits.Cols : (i+1)*logits.Cols]
+		}
 	}
 	for _, p := range g.fresh {
-		p.logits = take()
 		if p.left > 0 {
 			p.logits = slices.Clone(p.logits) // the tape's memory goes with the step
 		}
 	}
 	for _, s := range g.running {
 		if s.cache != nil {
-			s.logits = take()
 			continue
 		}
 		s.logits = s.prompt.logits

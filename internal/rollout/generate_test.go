@@ -43,13 +43,17 @@ func small(t testing.TB, threads int) (*model.Model, *peft.Adapter) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	shake(a)
+	return m, a
+}
+
+func shake(a *peft.Adapter) {
 	draw := rng.New(9)
 	for _, p := range a.Params() {
 		for i := range p.Len() {
 			a.Values[p.Off+i] += float32(0.1 * draw.Norm())
 		}
 	}
-	return m, a
 }
 
 func openFolder(t testing.TB, dir string) *model.Model {
@@ -89,7 +93,7 @@ func prompts(vocab, n int) []Request {
 
 func generate(t testing.TB, m *model.Model, a *peft.Adapter, reqs []Request, o Options) []Completion {
 	t.Helper()
-	cs, err := Generate(context.Background(), m, a, reqs, o)
+	cs, err := Generate(context.Background(), m, []*peft.Adapter{a}, reqs, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,6 +157,51 @@ func TestSameBits(t *testing.T) {
 	}
 }
 
+// TestAdaptersTogether: requests of several adapters and of the bare model, mixed in one batch, have the bits they have under each
+// alone; one of them replaces every weight, some prompts begin alike, some are equal.
+func TestAdaptersTogether(t *testing.T) {
+	m, a := small(t, 2)
+	full := peft.NewFull(m.Modules())
+	shake(full)
+	adapters := []*peft.Adapter{a, nil, full}
+	base := prompts(m.Vocab, 5)
+	base[3].Prompt = base[0].Prompt
+	for i := range base[:4] {
+		base[i].Prompt = append(slices.Repeat([]int32{7, 9}, sharedTokens), base[i].Prompt...)
+	}
+	o := Options{Temperature: 1, MaxNew: 9, Seed: 5, StopIDs: everyFifth(m.Vocab)}
+	var mixed []Request
+	var want []Completion
+	for i, r := range base {
+		for k := range adapters {
+			r.Adapter = (k + i) % len(adapters)
+			mixed = append(mixed, r)
+			alone := r
+			alone.Adapter = 0
+			want = append(want, generate(t, m, adapters[r.Adapter], []Request{alone}, o)[0])
+		}
+	}
+	for _, batch := range []int{1, 4, 100} {
+		o.MaxBatch = batch
+		got, err := Generate(context.Background(), m, adapters, mixed, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range got {
+			sameCompletion(t, fmt.Sprintf("batch of %d, request %d of adapter %d", batch, i, mixed[i].Adapter), c, want[i])
+		}
+	}
+	differ := 0
+	for i := 0; i < len(want); i += len(adapters) {
+		if !slices.Equal(want[i].IDs, want[i+1].IDs) || !slices.Equal(want[i].IDs, want[i+2].IDs) {
+			differ++
+		}
+	}
+	if differ < 3 {
+		t.Errorf("the adapters hardly matter: they differ in %d of %d prompts", differ, len(base))
+	}
+}
+
 func everyFifth(vocab int) []int32 {
 	var ids []int32
 	for i := 2; i < vocab; i += 5 {
@@ -193,10 +242,10 @@ func TestLongPromptsComeInPieces(t *testing.T) {
 	}
 	o := Options{Temperature: 1, MaxNew: 3, Seed: 1, MaxBatch: 8}
 	bytes := func(reqs ...Request) int {
-		if err := validate(m, reqs, &o); err != nil {
+		if err := validate(m, 1, reqs, &o); err != nil {
 			t.Fatal(err)
 		}
-		g := newGenerator(m, a, reqs, &o)
+		g := newGenerator(m, []*peft.Adapter{a}, reqs, &o)
 		for g.next < len(reqs) || len(g.running) > 0 {
 			if err := g.token(); err != nil {
 				t.Fatal(err)
@@ -355,7 +404,7 @@ func TestDamagedWeights(t *testing.T) {
 	for i := range a.Values {
 		a.Values[i] = float32(math.NaN())
 	}
-	if _, err := Generate(context.Background(), m, a, prompts(m.Vocab, 1), Options{Temperature: 1, MaxNew: 3}); err == nil || !strings.Contains(err.Error(), "not finite") {
+	if _, err := Generate(context.Background(), m, []*peft.Adapter{a}, prompts(m.Vocab, 1), Options{Temperature: 1, MaxNew: 3}); err == nil || !strings.Contains(err.Error(), "not finite") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -388,7 +437,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// Once the sequences run, a token of each leaves no garbage, drawn from all tokens or from some, or the likeliest.
+// Once the sequences run, of two adapters, a token of each leaves no garbage, drawn from all tokens or from some, or the likeliest.
 func TestTokensLeaveNoGarbage(t *testing.T) {
 	for name, o := range map[string]Options{
 		"whole":  {Temperature: 0.8},
@@ -398,7 +447,11 @@ func TestTokensLeaveNoGarbage(t *testing.T) {
 		for _, threads := range []int{1, 2} {
 			m, a := small(t, threads)
 			o.MaxNew, o.MaxBatch, o.IgnoreStop = 100, 7, true
-			g := newGenerator(m, a, prompts(m.Vocab, 7), &o)
+			reqs := prompts(m.Vocab, 7)
+			for i := range reqs {
+				reqs[i].Adapter = i % 2
+			}
+			g := newGenerator(m, []*peft.Adapter{a, nil}, reqs, &o)
 			token := func() {
 				if err := g.token(); err != nil {
 					t.Fatal(err)

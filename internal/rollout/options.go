@@ -14,6 +14,7 @@ import (
 type Request struct {
 	Prompt          []int32
 	Episode, Sample uint64
+	Adapter         int // which of the adapters answers
 }
 
 // Options says how to sample. Suppression of stop ids, temperature, top-k, top-p and min-p are applied in this order, as
@@ -96,7 +97,7 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-func validate(m *model.Model, reqs []Request, o *Options) error {
+func validate(m *model.Model, adapters int, reqs []Request, o *Options) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
@@ -107,6 +108,9 @@ func validate(m *model.Model, reqs []Request, o *Options) error {
 		return errors.New("with every token a stop id there is nothing to draw before the minimum of new tokens")
 	}
 	for i, r := range reqs {
+		if r.Adapter < 0 || r.Adapter >= max(adapters, 1) {
+			panic("rollout: Generate: there is no such adapter")
+		}
 		if len(r.Prompt) == 0 {
 			return fmt.Errorf("prompt %d is empty: it needs at least one token, a beginning-of-text token for instance", i)
 		}

@@ -143,9 +143,7 @@ func (t *Tape) give(x *Tensor, g []float32) {
 // AttentionCached is attention of new rows over sequences whose keys and values lie in caches, for decoding, where it puts the
 // rows' own; the same bits as Attention. It records nothing.
 func (t *Tape) AttentionCached(q *Tensor, seqs []kernels.AttnSeq, shape kernels.AttnShape) *Tensor {
-	if !t.off {
-		panic("tensor: AttentionCached: the tape records")
-	}
+	t.mustNotRecord("AttentionCached")
 	y := t.New(q.Rows, q.Cols)
 	t.pool.Attention(y.Data, nil, q.Data, seqs, shape)
 	return y

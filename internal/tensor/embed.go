@@ -14,24 +14,30 @@ func (o *embedOp) out() *Tensor { return o.y }
 // It keeps ids until Reset. The caller has checked their range.
 func (t *Tape) Embed(w *Matrix, ids []int32, lora *LoRA) *Tensor {
 	y := t.made(len(ids), w.W.In, w.Grad != nil || lora.trained())
-	t.pool.Gather(y.Data, w.W, ids)
-	var u []float32
-	if lora != nil {
-		r, vocabulary := lora.rank(), w.W.Out
-		u = t.acts.alloc(len(ids) * r)
-		for i, id := range ids {
-			for k := range r {
-				u[i*r+k] = lora.Columns[k*vocabulary+int(id)] * lora.Scale
-			}
-		}
-		t.pool.Linear(y.Data, u, len(ids), lora.B.W, true)
-	}
+	u := t.embed(y.Data, w, ids, lora)
 	if t.records(y) {
 		o := t.slabs.embed.next()
 		o.y, o.w, o.lora, o.ids, o.u = y, w, lora, ids, u
 		t.push(o)
 	}
 	return y
+}
+
+// embed writes the embeddings to y and returns Scale · A[:,id].
+func (t *Tape) embed(y []float32, w *Matrix, ids []int32, lora *LoRA) (u []float32) {
+	t.pool.Gather(y, w.W, ids)
+	if lora == nil {
+		return nil
+	}
+	r, vocabulary := lora.rank(), w.W.Out
+	u = t.acts.alloc(len(ids) * r)
+	for i, id := range ids {
+		for k := range r {
+			u[i*r+k] = lora.Columns[k*vocabulary+int(id)] * lora.Scale
+		}
+	}
+	t.pool.Linear(y, u, len(ids), lora.B.W, true)
+	return u
 }
 
 func (o *embedOp) backward(t *Tape) {
