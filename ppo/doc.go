@@ -15,7 +15,8 @@
 //     difference is a metric, and anything but 0 means that sampler and trainer are not the same distribution.
 //  3. Log-probabilities of the same ids by the reference, at the same temperature, and the KL estimate per token.
 //  4. Values of every state by the critic.
-//  5. Scores of the whole texts, ids and all, up to the stop token: scaled, clipped, then the missing-stop rule.
+//  5. Scores of the whole texts, ids and all, up to the stop token: scaled, clipped, then the missing-stop rule. A reward model that
+//     is the critic below the critic's lowest trained block gives them in pass 4.
 //  6. Rewards: -beta*KL on every token, plus the score on the last one; whitened without shifting the mean if asked for.
 //  7. Advantages and returns (GAE) from the last token backwards, nothing bootstrapped; advantages whitened over the batch.
 //  8. Learn: epochs of minibatches of micro-batches, clipped policy and value losses, each model's gradient clipped and moved

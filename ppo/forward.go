@@ -15,15 +15,16 @@ import (
 // tokens.
 type micro struct {
 	which   []int // rows of the trajectories, in order
-	lengths []int // tokens of each sequence
+	lengths []int // tokens of each sequence but the last
 	batch   model.Tree
 	rows    []int32 // [n] the hidden row that predicts response token i; V(s_t) is read there too
 	targets []int32 // [n] that token
+	ends    []int32 // of each sequence, the hidden row of its last response token, where the pass has that
 }
 
 // micros cuts trajectories which into passes of at most limit tokens each (one sequence at least). The last response token
-// predicts nothing and is left out.
-func (tr *Trajectories) micros(which []int, limit int) []micro {
+// predicts nothing and is left out, unless the passes are to be whole.
+func (tr *Trajectories) micros(which []int, limit int, whole bool) []micro {
 	var out []micro
 	for lo := 0; lo < len(which); {
 		hi, tokens := lo, 0
@@ -35,22 +36,28 @@ func (tr *Trajectories) micros(which []int, limit int) []micro {
 			tokens += n
 			hi++
 		}
-		out = append(out, tr.micro(which[lo:hi]))
+		out = append(out, tr.micro(which[lo:hi], whole))
 		lo = hi
 	}
 	return out
 }
 
-func (tr *Trajectories) micro(which []int) micro {
+func (tr *Trajectories) micro(which []int, whole bool) micro {
 	m := micro{which: which}
 	var sequences [][]int32
 	for _, i := range which {
 		r := tr.Responses[i]
-		sequences = append(sequences, slices.Concat(tr.Prompts[i], r[:len(r)-1]))
 		m.lengths = append(m.lengths, len(tr.Prompts[i])+len(r)-1)
+		if !whole {
+			r = r[:len(r)-1]
+		}
+		sequences = append(sequences, slices.Concat(tr.Prompts[i], r))
 	}
 	m.batch = model.PackTree(model.MinShared, sequences...)
 	for k, i := range which {
+		if whole {
+			m.ends = append(m.ends, m.batch.Row(k, m.lengths[k]))
+		}
 		for t, id := range tr.Responses[i] {
 			m.rows = append(m.rows, m.batch.Row(k, len(tr.Prompts[i])-1+t))
 			m.targets = append(m.targets, id)
@@ -87,11 +94,12 @@ func (l *learner) logprobs(ctx context.Context, a *peft.Adapter, tr *Trajectorie
 	return out, nil
 }
 
-// judged is what the models that do not act say of the responses: reference log-probabilities and the critic's values, both [N].
+// judged is what the models that do not act say of the responses: reference log-probabilities and the critic's values, both [N], and the
+// raw scores, [B], where it is told those.
 //
 // A critic that trains only its top blocks is frozen below them, so its trunk is computed once here and kept for the epochs to
-// start from. Where the reference has the same blocks there (the reward model was trained on the SFT trunk), the one trunk
-// serves both. Either way the numbers are the same to the bit.
+// start from. Where the reference and the reward model have the same blocks there (the reward model was trained on the SFT trunk),
+// the one trunk serves all. Either way the numbers are the same to the bit.
 func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values []float64, err error) {
 	if !l.refOnTrunk {
 		if refLogp, err = l.logprobs(ctx, l.reference, tr); err != nil {
@@ -99,7 +107,10 @@ func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values
 		}
 	}
 	tr.trunk = make([][]float32, tr.B())
-	for _, m := range tr.micros(tr.all(), l.c.MicroTokens) {
+	if l.scoreOnTrunk {
+		tr.RawScores = make([]float64, 0, tr.B())
+	}
+	for _, m := range tr.micros(tr.all(), l.c.MicroTokens, l.scoreOnTrunk) {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
@@ -111,6 +122,12 @@ func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values
 			h := l.model.HiddenFrom(l.eval, l.reference, m.batch.Batch, l.trunk, x)
 			logp, _ := l.model.LogProbs(l.eval, l.reference, h, m.rows, m.targets, l.temperature)
 			refLogp = widen(refLogp, logp)
+		}
+		if l.scoreOnTrunk {
+			h := l.model.HiddenFrom(l.eval, l.reward, m.batch.Batch, l.trunk, x)
+			for _, s := range l.model.Scores(l.eval, l.reward, h, m.ends).Data {
+				tr.RawScores = append(tr.RawScores, l.rewardGain*float64(s)+l.rewardBias)
+			}
 		}
 		if l.trunk > 0 {
 			for k, i := range m.which {
@@ -188,7 +205,7 @@ func (l *learner) fullKL(tr *Trajectories) []float64 {
 	vocab := l.model.Vocab
 	loss := objective.FullKL(vocab)
 	out := make([]float64, 0, tr.N())
-	for _, m := range tr.micros(tr.all(), l.c.MicroTokens) {
+	for _, m := range tr.micros(tr.all(), l.c.MicroTokens, false) {
 		l.eval.Reset()
 		policy := l.model.Hidden(l.eval, l.policy.adapter, m.batch.Batch)
 		ref := l.model.Hidden(l.eval, l.reference, m.batch.Batch)

@@ -32,10 +32,14 @@ type learner struct {
 	policy      *trained
 	critic      *trained
 	temperature float32
-	bias        float64   // of V
-	trunk       int       // the block at which the critic's training starts; what lies below is computed once a batch
-	refOnTrunk  bool      // the reference does the same below it
-	kept        []float32 // scratch of criticHidden
+	bias        float64 // of V
+	trunk       int     // the block at which the critic's training starts; what lies below is computed once a batch
+	refOnTrunk  bool    // the reference does the same below it
+	// scoreOnTrunk: so does the reward model, with the score rewardGain·head + rewardBias.
+	scoreOnTrunk           bool
+	reward                 *peft.Adapter
+	rewardGain, rewardBias float64
+	kept                   []float32 // scratch of criticHidden
 
 	show   Progress
 	room   func(coming int) int // nil: any, or the tape is bounded already
@@ -76,6 +80,10 @@ func newLearner(in Inputs, c Config) *learner {
 	}
 	l.trunk = lowestTrained(in.Critic)
 	l.refOnTrunk = l.trunk > 0 && sameBelow(in.Critic, in.Reference, l.trunk)
+	if r, ok := in.Scorer.(rewardModel); ok && l.trunk > 0 {
+		l.reward, l.rewardGain, l.rewardBias = r.RewardModel()
+		l.scoreOnTrunk = sameBelow(in.Critic, l.reward, l.trunk)
+	}
 	return l
 }
 
@@ -274,7 +282,7 @@ func (l *learner) rates(st *state) (policy, critic float64) {
 // gradients adds up the micro-batches' gradients and computes the step's statistics. Nothing moves.
 func (s *step) gradients(ctx context.Context) error {
 	l := s.l
-	for _, m := range s.tr.micros(s.which, l.c.MicroTokens) {
+	for _, m := range s.tr.micros(s.which, l.c.MicroTokens, false) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ func TestPoint01MasksNotIDs(t *testing.T) {
 		Responses: [][]int32{{4, 0, stopID}, {9}},
 	}
 	tr.Starts = StartsOf([]int{3, 1})
-	ms := tr.micros(tr.all(), 100)
+	ms := tr.micros(tr.all(), 100, false)
 	if len(ms) != 1 {
 		t.Fatalf("%d passes", len(ms))
 	}

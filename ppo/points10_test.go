@@ -30,7 +30,7 @@ func TestPoint10KLEstimators(t *testing.T) {
 		row := []int32{int32(len(tr.Prompts[0]) - 1 + i)}
 		l.eval.Reset()
 		ids := append(slices.Clone(tr.Prompts[0]), tr.Responses[0]...)
-		ms := (&Trajectories{Prompts: [][]int32{tr.Prompts[0]}, Responses: [][]int32{tr.Responses[0]}}).micros([]int{0}, 1000)[0]
+		ms := (&Trajectories{Prompts: [][]int32{tr.Prompts[0]}, Responses: [][]int32{tr.Responses[0]}}).micros([]int{0}, 1000, false)[0]
 		p := logSoftmax(l.logits(l.policy.adapter, l.model.Hidden(l.eval, l.policy.adapter, ms.batch.Batch), row), 1)
 		q := logSoftmax(l.logits(nil, l.model.Hidden(l.eval, nil, ms.batch.Batch), row), 1)
 		want := 0.0

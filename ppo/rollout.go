@@ -26,6 +26,12 @@ type Scorer interface {
 	Scores(ctx context.Context, prompts, responses [][]int32) ([]float64, error)
 }
 
+// rewardModel is a Scorer that is an adapter with a scalar head on the policy's own base: a score is gain times the head's output at the
+// last token of the response, plus bias.
+type rewardModel interface {
+	RewardModel() (a *peft.Adapter, gain, bias float64)
+}
+
 // order is the sequence in which pass number pass goes through n prompts: each has an order of its own.
 func order(seed uint64, pass, n int) []int { return rng.New(seed, promptStream, uint64(pass)).Perm(n) }
 
@@ -84,21 +90,21 @@ func rolloutOptions(c Config, seed uint64, stop []int32) rollout.Options {
 	return o
 }
 
-// scores asks the scorer, and refuses what is not a number for every response.
-func scores(ctx context.Context, s Scorer, tr *Trajectories) ([]float64, error) {
-	raw, err := s.Scores(ctx, tr.Prompts, tr.Responses)
+// checkScores refuses what is not a number for every response; err is what the scorer had to say.
+func checkScores(tr *Trajectories, err error) error {
+	first, last := tr.Episodes[0], tr.Episodes[tr.B()-1]
 	if err != nil {
-		return nil, fmt.Errorf("score episodes %d to %d: %w", tr.Episodes[0], tr.Episodes[tr.B()-1], err)
+		return fmt.Errorf("score episodes %d to %d: %w", first, last, err)
 	}
-	if len(raw) != tr.B() {
-		return nil, fmt.Errorf("score episodes %d to %d: %d scores for %d responses", tr.Episodes[0], tr.Episodes[tr.B()-1], len(raw), tr.B())
+	if n := len(tr.RawScores); n != tr.B() {
+		return fmt.Errorf("score episodes %d to %d: %d scores for %d responses", first, last, n, tr.B())
 	}
-	for i, x := range raw {
+	for i, x := range tr.RawScores {
 		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return nil, fmt.Errorf("score episode %d: the scorer gave %v", tr.Episodes[i], x)
+			return fmt.Errorf("score episode %d: the scorer gave %v", tr.Episodes[i], x)
 		}
 	}
-	return raw, nil
+	return nil
 }
 
 // shape turns raw scores into those the rewards are made of: scaled by the running deviation, clipped, and the missing-stop

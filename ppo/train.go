@@ -175,8 +175,10 @@ func (l *learner) experience(ctx context.Context, in Inputs, st *state) (*Trajec
 	}
 	tr.KL = l.kl(tr)
 	// 5. Scores.
-	tr.RawScores, err = scores(ctx, in.Scorer, tr)
-	return tr, err
+	if !l.scoreOnTrunk {
+		tr.RawScores, err = in.Scorer.Scores(ctx, tr.Prompts, tr.Responses)
+	}
+	return tr, checkScores(tr, err)
 }
 
 // advantages is steps 5 to 7: scores, rewards, advantages and returns.

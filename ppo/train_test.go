@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"plumb/internal/model"
 	"plumb/internal/peft"
+	"plumb/internal/tensor"
 )
 
 // The rule asks for even tokens. The share of them in the last quarter of a short training exceeds that in the first by far more
@@ -94,6 +96,60 @@ func TestKeptTrunkChangesNothing(t *testing.T) {
 	if l := func() *learner { in.check(c); return newLearner(in, c) }(); l.trunk != 1 || l.refOnTrunk {
 		t.Error("a reference with another trunk shares the critic's")
 	}
+}
+
+// A reward model on the critic's trunk gives its scores from the one pass over that, the scores it gives alone; one with a trunk of
+// its own, or with a critic trained to the bottom, is asked.
+func TestScoresFromTheCriticsTrunk(t *testing.T) {
+	for what, c := range map[string]struct {
+		layers, asked int
+		spoil         func(reward *peft.Adapter)
+	}{
+		"one trunk":        {1, 0, func(*peft.Adapter) {}},
+		"the whole critic": {0, 1, func(*peft.Adapter) {}},
+		"other below":      {1, 1, func(a *peft.Adapter) { a.Values[5] += 0.25 }},
+	} {
+		var s *adapterScorer
+		in, cfg := toy(t, func(in *Inputs, cfg *Config) {
+			cfg.Critic.Layers, cfg.MicroTokens = c.layers, 30 // several passes
+			s = &adapterScorer{m: in.Model, a: in.Critic.Clone()}
+			c.spoil(s.a)
+			s.a.Freeze()
+			in.Scorer = s
+		})
+		in.CriticGain = 3 // the critic's head is not the reward model's any more
+		_, tr, _ := experienced(t, in, cfg)
+		if s.asked != c.asked {
+			t.Errorf("%s: the scorer was asked %d times, want %d", what, s.asked, c.asked)
+		}
+		want, err := s.Scores(context.Background(), tr.Prompts, tr.Responses)
+		if err != nil || !slices.Equal(tr.RawScores, want) {
+			t.Errorf("%s: scores %v, want %v, %v", what, tr.RawScores, want, err)
+		}
+	}
+}
+
+// adapterScorer is a reward model: 2.5 times its head's output at the last token, less 0.5.
+type adapterScorer struct {
+	m     *model.Model
+	a     *peft.Adapter
+	asked int
+}
+
+func (s *adapterScorer) RewardModel() (*peft.Adapter, float64, float64) { return s.a, 2.5, -0.5 }
+
+func (s *adapterScorer) Scores(ctx context.Context, prompts, responses [][]int32) ([]float64, error) {
+	s.asked++
+	var texts [][]int32
+	for i := range prompts {
+		texts = append(texts, slices.Concat(prompts[i], responses[i]))
+	}
+	raw, err := s.m.ScoresOf(ctx, tensor.NewInferenceTape(s.m.Pool()), s.a, texts, 1000)
+	out := make([]float64, len(raw))
+	for i, r := range raw {
+		out[i] = 2.5*float64(r) - 0.5
+	}
+	return out, err
 }
 
 // Recomputing blocks in the backward pass changes no bit of a training.

@@ -117,7 +117,7 @@ func (pl *planner) ppoExperience(s *stagePlan, x *ppoPlan) error {
 	}
 	each := 2*x.logp.Seconds.At(pl.layers) + 2*x.score.Seconds.At(pl.layers)
 	if x.trunk && pl.recipe.Reward != nil && pl.recipe.Reward.Layers == x.c.Critic.Layers {
-		each -= x.score.Seconds.Block * float64(pl.layers-x.c.Critic.Layers) // one trunk for reference and critic
+		each -= 2 * x.score.Seconds.Block * float64(pl.layers-x.c.Critic.Layers) // one trunk for reference, critic and reward model
 	}
 	s.phase("log-probabilities, values, scores", x.tokens*each, "%.0f tokens, by policy, reference, critic and reward model", x.tokens)
 	micro := float64(min(x.c.MicroTokens, int(x.tokens)/x.c.Updates()))

@@ -30,6 +30,11 @@ func (s wholeScorer) Scores(ctx context.Context, prompts, responses [][]int32) (
 	return s.Score(ctx, texts)
 }
 
+// RewardModel is the adapter that scores, and how its head's output becomes a reward.
+func (s wholeScorer) RewardModel() (a *peft.Adapter, gain, bias float64) {
+	return s.Adapter, s.Scale.Gain, s.Scale.Bias
+}
+
 func (p *pipeline) ppoStage(ctx context.Context) (stageJob, error) {
 	c := *p.recipe.PPO
 	base, err := p.trunk(ctx)
