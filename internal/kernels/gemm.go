@@ -181,13 +181,25 @@ func (p *Pool) tiles(job gemmJob, work int) {
 	j.rowTile, j.panelTile = gemmTiles(j.m, np, j.kind, len(p.workers))
 	j.colTiles = (np + j.panelTile - 1) / j.panelTile
 	rows := (j.m + j.rowTile - 1) / j.rowTile
-	p.run(rows*j.colTiles, j, work < 200_000)
+	serial := work < 200_000
+	if j.m <= streamedRows {
+		serial = work < 64_000*j.m // what takes the time is reading B
+	}
+	p.run(rows*j.colTiles, j, serial)
 	*j = gemmJob{}
 }
 
+// streamedRows is how many rows a product has whose time is that of reading B.
+const streamedRows = 4
+
 // gemmTiles chooses a tile size: any choice gives the same bits. Tiles are of about equal size, in height and in width, at least four
-// a thread, and where there are few as many for each: two threads that share nine tiles wait a tenth of the time.
+// a thread, and where there are few as many for each: two threads that share nine tiles wait a tenth of the time. For the fewest rows
+// they are as wide as can be, since a thread reads a stretch of memory from end to end faster than pieces of it.
 func gemmTiles(m, np int, kind bKind, threads int) (rows, cols int) {
+	if m <= streamedRows && kind == packedB {
+		tiles := threads * max(1, np/(32*threads))
+		return m, ((np+tiles-1)/tiles + 1) &^ 1
+	}
 	tallest, widest := 168, 32
 	if kind == transposedB {
 		tallest = 336 // what is transposed on the fly is used for twice as many rows

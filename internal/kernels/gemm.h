@@ -193,13 +193,14 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 	// With registers for six rows A is read where it lies: copying cost a third of a narrow product and won nothing. Rows that
 	// are a multiple of 4 KiB apart would share a few sets of the cache; those are copied.
 	const int apart = rs % 1024 != 0 && (rs != 1 || cs % 1024 != 0);
+	const int lies = decoded && rows == 1 && cs == 1; // one row is what a copy of it would be
 	const int loose = !decoded && (MAX_MR == 6 ? rows == 1 || apart : rs != 1 && p1 - p0 <= 2 && !(bh && few));
 	const int group0 = decoded ? NAME(group_few)(mr0) : MAX_MR > 6 && loose ? 1 : NAME(group)(mr0);
-	float *pa = scratch, *pb = pa + (loose ? 0 : rows * kc + 16), *tile = pb + (kind == 2 ? 4 : group0) * kc * 16;
+	float *pa = scratch, *pb = pa + (loose || lies ? 0 : rows * kc + 16), *tile = pb + (decoded ? 0 : kind == 2 ? 4 : group0) * kc * 16;
 	for (long k0 = 0; k0 < kAll; k0 += kc) {
 		const long k = kAll - k0 < kc ? kAll - k0 : kc;
 		const int load = acc || k0 > 0;
-		if (!loose) NAME(pack_a)(pa, a, rs, cs, i0, rows, k0, k, mr0);
+		if (!loose && !lies) NAME(pack_a)(pa, a, rs, cs, i0, rows, k0, k, mr0);
 		for (long p = p0; p < p1;) {
 			int np = group0;
 			while (p + np > p1 || (np > 1 && (p + np) * 16 > n)) np /= 2; // the last, partial panel goes alone
@@ -236,7 +237,7 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 						for (int r = 0; r < mr; r++) v_store(tile + r * 16, v_loadn(ci + r * ldc, part));
 				}
 				if (decoded)
-					NAME(few)(np, mr, to, ldt, pa + i * k, &q, p, k0, k, load);
+					NAME(few)(np, mr, to, ldt, lies ? a + i0 * rs + k0 : pa + i * k, &q, p, k0, k, load);
 				else if (loose)
 					NAME(tile)(np, mr, to, ldt, a + (i0 + i) * rs + k0 * cs, rs, cs, &b, k, load);
 				else

@@ -37,9 +37,12 @@ func cBool(b bool) C.int {
 }
 
 func (n native) gemm(g *gemmArgs, w *worker, i0, i1, p0, p1 int) {
-	kc := kBlock(g, i1-i0)
+	kc, copied := kBlock(g, i1-i0), 4
+	if decoded(g, i1-i0) {
+		copied = 0
+	}
 	// The copy of A, of at most four panels of B, and one tile of C.
-	scratch := w.floats((i1-i0)*kc + 16 + 4*panelWidth*kc + 14*panelWidth)
+	scratch := w.floats((i1-i0)*kc + 16 + copied*panelWidth*kc + 14*panelWidth)
 	C.gemm(C.int(n), ptr(g.c), C.long(g.ldc), ptr(g.a), C.long(g.rowStride), C.long(g.colStride),
 		ptr(g.bf), (*C.uint16_t)(unsafe.Pointer(unsafe.SliceData(g.bh))), C.long(g.ldb), C.int(g.kind), C.long(g.n), C.long(g.k),
 		cBool(g.acc), C.long(i0), C.long(i1), C.long(p0), C.long(p1), C.long(kc), ptr(scratch), few(g))
@@ -60,18 +63,23 @@ func few(g *gemmArgs) (q C.quantised) {
 }
 
 // kBlock returns the number of k that gemm takes at a time for a tile of so many rows, a multiple of 16: so many that a panel of B
-// stays in the L1 cache, or most of the four that are copied from rows; for few rows, which use a panel but once, all of a B that
-// is not in few bits.
+// stays in the L1 cache, or most of the four that are copied from rows; for few rows, which use a panel but once and read it from end
+// to end, all of a B that is not copied.
 func kBlock(g *gemmArgs, rows int) int {
 	most := 384
 	switch {
 	case g.kind == rowsB:
 		most = 128
-	case rows <= 16 && g.bq == nil:
+	case rows <= 16 && g.bq == nil, decoded(g, rows):
 		most = g.k
 	}
 	n := (g.k + most - 1) / most
 	return ((g.k+n-1)/n + 15) &^ 15
+}
+
+// decoded tells whether a B in few bits is decoded in registers, as gemm.h does for FEW_ROWS rows of whole blocks.
+func decoded(g *gemmArgs, rows int) bool {
+	return g.bq != nil && g.kind == packedB && rows <= 4 && g.in%g.bq.Block == 0 && g.bq.Block%8 == 0
 }
 
 func (n native) attention(j *attnJob, w *worker, i int) {

@@ -95,13 +95,26 @@ static void NAME(decode)(float *dst, const quantised *q, long panel, long k0, lo
 	FORMS(NAME(decode_form), dst, q, panel, k0, k)
 }
 
+// How far ahead micro_few asks for codes, in bytes, and for scales, in floats: what memory is to deliver meanwhile. The panels are np
+// streams; what lies behind the end of one is the beginning of the next, which is read by now, so there the place moves on to the
+// panels that come next.
+enum { CODES_AHEAD = 1024, SCALES_AHEAD = 4 * 16 };
+
+// scales_ahead asks for the scales and minima of a panel some blocks behind input k.
+INLINE void NAME(scales_ahead)(const int form, const quantised *q, long panel, long k) {
+	const long at = ((q->row0 / 16 + panel) * q->blocks + k / q->block) * 16 + SCALES_AHEAD;
+	if (!q->blocks) return;
+	if (q->scales) __builtin_prefetch(q->scales + at);
+	if (form & MINS) __builtin_prefetch(q->mins + at);
+}
+
 // micro_few is micro for packed rows of A and np panels of q from panel on, inputs k0..k0+k, decoded in registers: for
 // so few rows that a copy of the decoded panel would not be used again. whole(q) must hold.
 INLINE void NAME(micro_few)(const int form, const int mr, const int np, float *c, long ldc, const float *a,
 			    const quantised *q, long panel, long k0, long k, int load) {
 	const int bits = form & FORM_BITS;
 	const long per = 32 / bits, ps = NAME(words_at)(q, 1, 0) - NAME(words_at)(q, 0, 0);
-	const uint32_t *codes = NAME(words_at)(q, panel, k0);
+	const uint32_t *codes = NAME(words_at)(q, panel, k0), *stop = NAME(words_at)(q, panel + 1, 0);
 	const v16 table = v_load(q->table);
 	v16 acc[14][4];
 #pragma GCC unroll 16
@@ -116,10 +129,16 @@ INLINE void NAME(micro_few)(const int form, const int mr, const int np, float *c
 		for (int p = 0; p < np; p++) {
 			s[p] = NAME(scales_at)(q, panel + p, k0 + l);
 			m[p] = form & MINS ? NAME(of_panel)(q->mins, q, panel + p, k0 + l) : v_zero();
+			NAME(scales_ahead)(form, q, panel + p, k0 + l);
 		}
 		for (; l < end; l += per, codes += 16, a += per * mr) {
+			const uint32_t *ahead = codes + CODES_AHEAD / 4;
+			if (ahead >= stop) ahead += (np - 1) * ps;
 #pragma GCC unroll 4
-			for (int p = 0; p < np; p++) w[p] = v_words(codes + p * ps);
+			for (int p = 0; p < np; p++) {
+				w[p] = v_words(codes + p * ps);
+				__builtin_prefetch(ahead + p * ps);
+			}
 			for (long n = 0; n < per; n++) {
 				v16 b[4];
 #pragma GCC unroll 4

@@ -162,3 +162,43 @@ func BenchmarkAttentionDecode(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkOneRow is decoding alone: one row by the matrices of SmolLM2-135M, one after the other, more of them than the caches hold, in
+// the bits of Q4_1 and Q8_0.
+func BenchmarkOneRow(b *testing.B) {
+	for _, threads := range []int{1, 2} {
+		p := NewPool(threads)
+		defer p.Close()
+		for _, s := range [][2]int{{192, 576}, {576, 576}, {1536, 576}, {576, 1536}} {
+			for _, bits := range []int{4, 8} {
+				out, in := s[0], s[1]
+				q := Quantised{Bits: bits, Block: 32, Codes: make([]byte, out*in*bits/8), Scales: make([]float32, out*in/32)}
+				for c := range 1 << bits {
+					q.Table = append(q.Table, float32(c-[]int{4: 0, 8: 128}[bits]))
+				}
+				for i := range q.Codes {
+					q.Codes[i] = byte(i * 7)
+				}
+				for i := range q.Scales {
+					q.Scales[i] = 0.01
+				}
+				if bits == 4 {
+					q.Mins = make([]float32, len(q.Scales))
+				}
+				var ws []*Weight
+				bytes := 0.0
+				for bytes < 96<<20 {
+					w := PackQuantised(&q, out, in)
+					ws, bytes = append(ws, w), bytes+float64(w.Bytes())
+				}
+				x, y := randoms(1, in), make([]float32, out)
+				b.Run(fmt.Sprintf("threads=%d/%dx%d/%d bit", threads, out, in, bits), func(b *testing.B) {
+					for i := 0; b.Loop(); i++ {
+						p.Linear(y, x, 1, ws[i%len(ws)], false)
+					}
+					b.ReportMetric(bytes/float64(len(ws))*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
+				})
+			}
+		}
+	}
+}

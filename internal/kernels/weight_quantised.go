@@ -1,5 +1,7 @@
 package kernels
 
+import "encoding/binary"
+
 // fewBits is the storage of a quantised Weight. Codes lie in panels of 16 outputs; a 32-bit word holds the codes of one
 // output for 8 inputs in a row (4 bits) or 4 (8 bits), the first in the lowest bits. The word of output o and inputs
 // k..k+per-1 is at ((o/16)·(words of a row) + k/per)·16 + o mod 16. Scales and
@@ -33,6 +35,10 @@ func PackQuantised(q *Quantised, out, in int) *Weight {
 	f.codes = make([]uint32, panels(out)*panelWidth*words)
 	for o := range out {
 		panel := f.codes[(o/panelWidth)*words*panelWidth+o%panelWidth:]
+		if in%per == 0 {
+			f.packRow(panel, q.Codes[o*in*q.Bits/8:][:in*q.Bits/8])
+			continue
+		}
 		for k := range in {
 			panel[k/per*panelWidth] |= uint32(q.code(o*in+k)) << (k % per * q.Bits)
 		}
@@ -51,6 +57,17 @@ func PackQuantised(q *Quantised, out, in int) *Weight {
 		f.Nested = extended(q.Nested, (blocks+NestedBlock-1)/NestedBlock)
 	}
 	return &Weight{Out: out, In: in, few: f}
+}
+
+// packRow writes the codes of a row that is whole words, 16 words apart. Of two codes in a byte the first is in the high half.
+func (q *fewBits) packRow(panel []uint32, codes []byte) {
+	for i := 0; i < len(codes); i += 4 {
+		w := binary.LittleEndian.Uint32(codes[i:])
+		if q.Bits == 4 {
+			w = w>>4&0x0f0f0f0f | w&0x0f0f0f0f<<4
+		}
+		panel[i/4*panelWidth] = w
+	}
 }
 
 // inPanels returns the scales or minima x of out rows as they are kept.
