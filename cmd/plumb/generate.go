@@ -75,7 +75,8 @@ type generation struct {
 	mark    bool // write "sample"
 	episode uint64
 	tokens  int
-	ended   int // completions
+	ended   int  // completions
+	far     bool // a prompt may lead beyond the model's positions, which was said
 }
 
 func (a *app) generateCmd() *cobra.Command {
@@ -147,6 +148,10 @@ func (g *generation) batch(ctx context.Context, batch []*record) ([]*record, err
 		if err != nil {
 			batch, bad = batch[:i], fmt.Errorf("line %d: %w", r.line, err)
 			break
+		}
+		if room := g.l.Model.MaxPositions; len(ids)+g.opt.MaxNew > room && !g.far {
+			g.far = true
+			g.note("warning: line %d: a prompt of %d tokens and --max-new %d pass the model's %d positions; it was not trained for what lies beyond", r.line, len(ids), g.opt.MaxNew, room)
 		}
 		for k := range g.samples {
 			reqs = append(reqs, rollout.Request{Prompt: ids, Episode: g.episode, Sample: uint64(k)})
