@@ -151,7 +151,7 @@ func (g *generation) batch(ctx context.Context, batch []*record) ([]*record, err
 		}
 		if room := g.l.Model.MaxPositions; len(ids)+g.opt.MaxNew > room && !g.far {
 			g.far = true
-			g.note("warning: line %d: a prompt of %d tokens and --max-new %d pass the model's %d positions; it was not trained for what lies beyond", r.line, len(ids), g.opt.MaxNew, room)
+			g.warn("line %d: a prompt of %d tokens and --max-new %d pass the model's %d positions; it was not trained for what lies beyond", r.line, len(ids), g.opt.MaxNew, room)
 		}
 		for k := range g.samples {
 			reqs = append(reqs, rollout.Request{Prompt: ids, Episode: g.episode, Sample: uint64(k)})

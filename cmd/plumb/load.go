@@ -205,7 +205,17 @@ func (a *app) loadAs(ctx context.Context, ref, adapter, quantize string) (*loade
 	if l.Source == nil || l.Source.ConfigJSON == nil {
 		return nil, fmt.Errorf("%s: no model here: config.json is missing", ref)
 	}
-	return l, l.openWeights(a, p)
+	if err := l.openWeights(a, p); err != nil || adapter == "" {
+		return l, err
+	}
+	m, err := trainedIn(p.adapter)
+	if err != nil {
+		return nil, err
+	}
+	if m != nil && m.Base.SHA256 != l.Base.SHA256 && m.Base.Quantize == l.Base.Quantize {
+		a.warn("adapter %s was trained on %s with sha256 %.12s, %s has %.12s: unless that is the same model in another file, what comes out is not what was trained", adapter, m.Base.Name, m.Base.SHA256, ref, l.Base.SHA256)
+	}
+	return l, nil
 }
 
 // openWeights builds the model and puts the adapter on it.

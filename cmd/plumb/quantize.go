@@ -47,9 +47,7 @@ func quantisedSum(sum, kind string) string {
 // heldIn says what the base was held in that an adapter folder learned on: of a stage's own folders run.json knows, of an
 // exported one plumb.json. It is "" for a base as it is stored, and where nothing is said.
 func heldIn(dir string) (string, error) {
-	dir = filepath.Clean(dir)
-	if stage := filepath.Dir(dir); run.IsStage(stage) && (filepath.Base(dir) == adapterDir || filepath.Base(dir) == criticDir) {
-		m, err := run.ReadManifest(stage)
+	if m, err := trainedIn(dir); m != nil || err != nil {
 		return m.Base.Quantize, err
 	}
 	var side adapterSide
@@ -61,6 +59,16 @@ func heldIn(dir string) (string, error) {
 		return "", fmt.Errorf("%s: quantize: %q, want nf4 or int8", filepath.Join(dir, sideFile), side.Quantize)
 	}
 	return side.Quantize, nil
+}
+
+// trainedIn reads the manifest of the stage whose adapter lies in dir; nil where that is no stage's.
+func trainedIn(dir string) (*run.Manifest, error) {
+	dir = filepath.Clean(dir)
+	if stage := filepath.Dir(dir); run.IsStage(stage) && (filepath.Base(dir) == adapterDir || filepath.Base(dir) == criticDir) {
+		m, err := run.ReadManifest(stage)
+		return &m, err
+	}
+	return nil, nil
 }
 
 // adapterSide is plumb.json of an exported adapter.
