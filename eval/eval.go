@@ -218,6 +218,9 @@ func (e *evaluation) answers(ctx context.Context, sides ...Policy) ([][]Answer, 
 	e.progress(what, "answers", 0, len(reqs))
 	opt.Ended = func(done int) { e.progress(what, "answers", done, len(reqs)) }
 	cs, err := rollout.Generate(ctx, e.in.Model, adapters, reqs, opt)
+	if bad := (*rollout.NotFinite)(nil); errors.As(err, &bad) {
+		what = "answers of " + names[reqs[bad.Request].Adapter]
+	}
 	if err != nil {
 		return nil, fmt.Errorf("generate %s: %w", what, err)
 	}

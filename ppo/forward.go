@@ -15,7 +15,7 @@ import (
 // tokens.
 type micro struct {
 	which   []int // rows of the trajectories, in order
-	lengths []int // tokens of each sequence but the last
+	lengths []int // tokens of each sequence, without its last
 	batch   model.Tree
 	rows    []int32 // [n] the hidden row that predicts response token i; V(s_t) is read there too
 	targets []int32 // [n] that token
@@ -29,7 +29,10 @@ func (tr *Trajectories) micros(which []int, limit int, whole bool) []micro {
 	for lo := 0; lo < len(which); {
 		hi, tokens := lo, 0
 		for hi < len(which) {
-			n := len(tr.Prompts[which[hi]]) + len(tr.Responses[which[hi]]) - 1
+			n := len(tr.Prompts[which[hi]]) + len(tr.Responses[which[hi]])
+			if !whole {
+				n--
+			}
 			if hi > lo && tokens+n > limit {
 				break
 			}
@@ -98,8 +101,8 @@ func (l *learner) logprobs(ctx context.Context, a *peft.Adapter, tr *Trajectorie
 // raw scores, [B], where it is told those.
 //
 // A critic that trains only its top blocks is frozen below them, so its trunk is computed once here and kept for the epochs to
-// start from. Where the reference and the reward model have the same blocks there (the reward model was trained on the SFT trunk),
-// the one trunk serves all. Either way the numbers are the same to the bit.
+// start from. Where the reference has the same blocks there (the reward model was trained on the SFT trunk), and the reward model (the
+// critic started as that), the one trunk serves them too. Either way the numbers are the same to the bit.
 func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values []float64, err error) {
 	if !l.refOnTrunk {
 		if refLogp, err = l.logprobs(ctx, l.reference, tr); err != nil {

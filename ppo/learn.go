@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 
+	"plumb/internal/kernels"
 	"plumb/internal/model"
 	"plumb/internal/objective"
 	"plumb/internal/optim"
@@ -32,6 +33,7 @@ type learner struct {
 	policy      *trained
 	critic      *trained
 	temperature float32
+	kv          kernels.KVType
 	bias        float64 // of V
 	trunk       int     // the block at which the critic's training starts; what lies below is computed once a batch
 	refOnTrunk  bool    // the reference does the same below it
@@ -58,6 +60,7 @@ func newLearner(in Inputs, c Config) *learner {
 		show: in.Progress, tape: tensor.NewTape(pool), eval: tensor.NewInferenceTape(pool),
 		policyLoss: objective.Policy(c.clipping(), c.EntropyCoef), valueLoss: objective.Value(c.Clip.Value),
 	}
+	l.kv, _ = kernels.ParseKVType(c.Sampling.KVCache) // which Validate has done
 	l.tape.Recompute(c.Recompute)
 	l.room, l.rows = in.Room, largestMicro(in.Prompts, c)
 	if l.show == nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"plumb/internal/kernels"
 	"plumb/internal/peft"
 	"plumb/internal/rng"
 	"plumb/internal/rollout"
@@ -52,12 +51,8 @@ func (l *learner) rollOut(ctx context.Context, in Inputs, st *state) (*Trajector
 		reqs[i] = rollout.Request{Prompt: p.IDs, Episode: uint64(episode)}
 		tr.Episodes, tr.Prompts, tr.texts = append(tr.Episodes, uint64(episode)), append(tr.Prompts, p.IDs), append(tr.texts, p.Text)
 	}
-	kv, err := kernels.ParseKVType(c.Sampling.KVCache)
-	if err != nil {
-		return nil, fmt.Errorf("sampling.kv_cache: %w", err)
-	}
 	options, drawn := rolloutOptions(c, in.Seed, in.StopIDs), 0
-	options.KV = kv
+	options.KV = l.kv
 	options.Token = func(int, int32, float32) {
 		drawn++
 		l.show.Set(st.Episodes, fmt.Sprintf("sampling, %d tokens", drawn))

@@ -231,10 +231,10 @@ func (l *learner) say(st *state, m run.Values) {
 		100*of("policy/clipfrac_avg"), of("val/var_explained"), 100*of("val/eos_frac"), of("tokens/responses_len_mean"))
 	switch diff := of("rollout/logprob_diff_max"); {
 	case diff == 0:
-	case l.c.Sampling.KVCache == kernels.KVFloat32.String():
+	case l.kv == kernels.KVFloat32:
 		l.show.Printf("warning: sampler and trainer disagree by up to %.3g nats a token", diff)
 	default:
-		l.show.Printf("with sampling.kv_cache %s sampler and trainer differ by up to %.3g nats a token", l.c.Sampling.KVCache, diff)
+		l.show.Printf("with sampling.kv_cache %v sampler and trainer differ by up to %.3g nats a token", l.kv, diff)
 	}
 	if of("objective/kl_alarm") == 1 {
 		l.show.Printf("warning: the mean KL from the reference is below 0 by more than three standard errors: the responses do not come from the policy")

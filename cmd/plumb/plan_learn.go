@@ -48,7 +48,7 @@ func (pl *planner) planReward(ctx context.Context, s *stagePlan) error {
 		}
 		prompts := slices.Repeat([]int{int(asked)}, k)
 		answers := pl.answers.of(k, c.Normalise.MaxNew)
-		t, err := pl.sampling(ctx, s, prompts, answers, k, 64, "")
+		t, err := pl.sampling(ctx, s, prompts, answers, 1, k, 64, "")
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (pl *planner) planPPO(ctx context.Context, s *stagePlan) error {
 	}
 	x.tokens = float64(x.rows.Tokens())
 	x.trunk = c.Critic.Layers > 0 && c.Critic.Layers < pl.layers && !c.Critic.Shared
-	rolled, err := pl.sampling(ctx, s, asked, drawn, c.Batch, c.Sampling.MaxBatch, c.Sampling.KVCache)
+	rolled, err := pl.sampling(ctx, s, asked, drawn, 1, c.Batch, c.Sampling.MaxBatch, c.Sampling.KVCache)
 	if err != nil {
 		return err
 	}
@@ -116,8 +116,14 @@ func (pl *planner) ppoExperience(s *stagePlan, x *ppoPlan) error {
 		return err
 	}
 	each := 2*x.logp.Seconds.At(pl.layers) + 2*x.score.Seconds.At(pl.layers)
-	if x.trunk && pl.recipe.Reward != nil && pl.recipe.Reward.Layers == x.c.Critic.Layers {
-		each -= 2 * x.score.Seconds.Block * float64(pl.layers-x.c.Critic.Layers) // one trunk for reference, critic and reward model
+	if x.trunk {
+		// One trunk for the critic and the reward model that it was, and for the reference where that is the SFT policy and the reward
+		// model was not trained below the critic.
+		shared := 1
+		if r := pl.recipe.Reward; pl.recipe.SFT != nil && r != nil && r.Layers > 0 && r.Layers <= x.c.Critic.Layers {
+			shared++
+		}
+		each -= float64(shared) * x.score.Seconds.Block * float64(pl.layers-x.c.Critic.Layers)
 	}
 	s.phase("log-probabilities, values, scores", x.tokens*each, "%.0f tokens, by policy, reference, critic and reward model", x.tokens)
 	micro := float64(min(x.c.MicroTokens, int(x.tokens)/x.c.Updates()))
@@ -178,7 +184,7 @@ func (pl *planner) planEval(ctx context.Context, s *stagePlan) error {
 		asked[i] = prompts[i/c.Samples]
 		rows.Lengths, rows.Targets = append(rows.Lengths, asked[i]+a), append(rows.Targets, a)
 	}
-	sampled, err := pl.sampling(ctx, s, slices.Repeat(asked, 2), slices.Repeat(answers, 2), 2*n, c.MaxBatch, c.KVCache)
+	sampled, err := pl.sampling(ctx, s, slices.Repeat(asked, 2), slices.Repeat(answers, 2), c.Samples, 2*n, c.MaxBatch, c.KVCache)
 	if err != nil {
 		return err
 	}

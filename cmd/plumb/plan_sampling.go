@@ -42,8 +42,8 @@ func (pl *planner) prompts(ctx context.Context, s *stagePlan, key, ref, local st
 	return out, nil
 }
 
-// sampling is the time to answer prompts, in groups that are answered one after another, and the memory of it.
-func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers []int, group, places int, kvCache string) (float64, error) {
+// sampling is the time to answer prompts, samples of each side by side, in groups that are answered one after another, and the memory of it.
+func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers []int, samples, group, places int, kvCache string) (float64, error) {
 	kv, err := kernels.ParseKVType(kvCache)
 	if err != nil {
 		return 0, fmt.Errorf("kv_cache: %w", err)
@@ -66,7 +66,7 @@ func (pl *planner) sampling(ctx context.Context, s *stagePlan, prompts, answers 
 	pages := 0
 	for at := 0; at < len(answers); at += group {
 		end := min(at+group, len(answers))
-		pages = max(pages, plan.MostPages(prompts[at:end], answers[at:end], places, kernels.KeyTile))
+		pages = max(pages, plan.MostPages(prompts[at:end], answers[at:end], samples, places, kernels.KeyTile))
 		for n, steps := range plan.Occupancy(answers[at:end], places) {
 			if n == 0 || steps == 0 {
 				continue
@@ -105,8 +105,8 @@ func (pl *planner) planPairs(ctx context.Context, s *stagePlan) error {
 	if err != nil {
 		return err
 	}
-	groups := min(len(c.Temperature), c.PerPrompt) // policies of one base answer together
-	per := c.PerPrompt / max(groups, 1)
+	policies := max(1, len(c.From)) // those of one base answer together, a temperature after the other
+	per := c.PerPrompt / min(len(c.Temperature), (c.PerPrompt+policies-1)/policies)
 	asked := make([]int, 0, len(prompts)*c.PerPrompt)
 	for _, n := range prompts {
 		for range c.PerPrompt {
@@ -114,7 +114,7 @@ func (pl *planner) planPairs(ctx context.Context, s *stagePlan) error {
 		}
 	}
 	answers := pl.answers.of(len(asked), c.MaxNew)
-	seconds, err := pl.sampling(ctx, s, asked, answers, max(1, c.SaveEvery*per), c.MaxBatch, c.KVCache)
+	seconds, err := pl.sampling(ctx, s, asked, answers, max(1, per/policies), max(1, c.SaveEvery*per), c.MaxBatch, c.KVCache)
 	if err != nil {
 		return err
 	}

@@ -189,7 +189,7 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 	const long blocks = (rows + MAX_MR - 1) / MAX_MR;
 	const int mr0 = (int)((rows + blocks - 1) / blocks); // blocks of equal height: 8+8 rather than 14+2
 	const int few = blocks <= 3;                         // then bfloat16 is widened in registers, not copied
-	const int decoded = q.codes && kind == 0 && rows <= FEW_ROWS && NAME(whole)(&q); // and codes are
+	const int decoded = q.decoded; // and codes are
 	// With registers for six rows A is read where it lies: copying cost a third of a narrow product and won nothing. Rows that
 	// are a multiple of 4 KiB apart would share a few sets of the cache; those are copied.
 	const int apart = rs % 1024 != 0 && (rs != 1 || cs % 1024 != 0);

@@ -16,6 +16,7 @@ typedef struct {
 	int bits, linear;           // linear: table[code] = code - zero
 	long block, in, row0;
 	long blocks;                // of a row, where scales and mins lie in panels, else 0
+	int decoded;                // the product has so few rows that codes are decoded in registers: at most 4, of whole blocks
 } quantised;
 
 // kv_cache is the pages in which a sequence's keys and values lie (kvcache.go); pages is 0 where they lie packed.

@@ -196,7 +196,7 @@ func (m *meter) noteAttention(seqs []AttnSeq, s AttnShape, passes int) {
 		rows += seqs[i].QLen
 		size := 1.0
 		if seqs[i].cached() {
-			size = float64(seqs[i].Pages[0].Type.number()) / 4
+			size = float64(seqs[i].Pages[0].headBytes()) / float64(8*KeyTile*s.D)
 		}
 		keys += float64(seqs[i].Past+seqs[i].QLen) * size
 		pairs += visible(seqs[i].Past, seqs[i].QLen, s.Window)

@@ -45,18 +45,18 @@ func (n native) gemm(g *gemmArgs, w *worker, i0, i1, p0, p1 int) {
 	scratch := w.floats((i1-i0)*kc + 16 + copied*panelWidth*kc + 14*panelWidth)
 	C.gemm(C.int(n), ptr(g.c), C.long(g.ldc), ptr(g.a), C.long(g.rowStride), C.long(g.colStride),
 		ptr(g.bf), (*C.uint16_t)(unsafe.Pointer(unsafe.SliceData(g.bh))), C.long(g.ldb), C.int(g.kind), C.long(g.n), C.long(g.k),
-		cBool(g.acc), C.long(i0), C.long(i1), C.long(p0), C.long(p1), C.long(kc), ptr(scratch), few(g))
+		cBool(g.acc), C.long(i0), C.long(i1), C.long(p0), C.long(p1), C.long(kc), ptr(scratch), few(g, i1-i0))
 }
 
-// few returns the operand in few bits, if there is one.
-func few(g *gemmArgs) (q C.quantised) {
+// few returns the operand in few bits, if there is one, of a product of so many rows.
+func few(g *gemmArgs, rows int) (q C.quantised) {
 	if b := g.bq; b != nil {
 		q = C.quantised{
 			mins: ptr(b.Mins), blocks: C.long(b.blocks), zero: C.float(b.zero), linear: cBool(b.linear),
 			codes: (*C.uint32_t)(unsafe.Pointer(unsafe.SliceData(b.codes))), table: ptr(b.Table), scales: ptr(b.Scales),
 			scale_codes: (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(b.ScaleCodes))), nested: ptr(b.Nested),
 			nested_table: ptr(b.NestedTable), offset: C.float(b.Offset), bits: C.int(b.Bits), block: C.long(b.Block),
-			in: C.long(g.in), row0: C.long(g.row0),
+			in: C.long(g.in), row0: C.long(g.row0), decoded: cBool(decoded(g, rows)),
 		}
 	}
 	return q
@@ -77,7 +77,8 @@ func kBlock(g *gemmArgs, rows int) int {
 	return ((g.k+n-1)/n + 15) &^ 15
 }
 
-// decoded tells whether a B in few bits is decoded in registers, as gemm.h does for FEW_ROWS rows of whole blocks.
+// decoded tells whether a B in few bits is decoded in registers: from five rows on, a panel decoded once into the cache costs less
+// than its rows.
 func decoded(g *gemmArgs, rows int) bool {
 	return g.bq != nil && g.kind == packedB && rows <= 4 && g.in%g.bq.Block == 0 && g.bq.Block%8 == 0
 }

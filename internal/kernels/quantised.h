@@ -163,9 +163,6 @@ INLINE void NAME(micro_few)(const int form, const int mr, const int np, float *c
 
 #define FEW(mr, np) case mr: FORMS(NAME(micro_few), mr, np, c, ldc, a, q, panel, k0, k, load) break;
 
-// FEW_ROWS is how many rows micro_few takes: from five on, a panel decoded once into the cache costs less than its rows.
-#define FEW_ROWS 4
-
 // few_1, few_2 and few_4 run micro_few on mr packed rows of A and 1, 2 or 4 panels.
 static void NAME(few_1)(int mr, float *c, long ldc, const float *a, const quantised *q, long panel, long k0, long k, int load) {
 	switch (mr) {

@@ -7,7 +7,7 @@ import "plumb/internal/kernels"
 type Pages struct {
 	layout kernels.KVLayout
 	free   []*page
-	made   int
+	made   int // used now or not
 }
 
 type page struct {
@@ -20,9 +20,6 @@ type page struct {
 func (m *Model) NewPages(t kernels.KVType) *Pages {
 	return &Pages{layout: kernels.KVLayout{Type: t, Blocks: m.Layers, KV: m.KVHeads, D: m.HeadDim}}
 }
-
-// Bytes is the memory that was taken, used now or not.
-func (p *Pages) Bytes() int { return p.made * p.layout.PageBytes() }
 
 func (p *Pages) take() *page {
 	n := len(p.free)
@@ -71,8 +68,8 @@ func (c *Cache) Truncate(n int) {
 // ShareFrom makes c hold the first n tokens of src: a prompt is computed once. The two have the pages in common until one of them
 // writes to one.
 func (c *Cache) ShareFrom(src *Cache, n int) {
-	if n < 0 || n > src.n || src.of != c.of {
-		panic("model: Cache: ShareFrom: out of range or of other pages")
+	if n < 0 || n > src.n || src.of != c.of || src == c {
+		panic("model: Cache: ShareFrom: out of range, or not another cache of these pages")
 	}
 	c.Truncate(0)
 	for _, x := range src.pages[:pagesFor(n)] {

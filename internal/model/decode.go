@@ -70,8 +70,8 @@ func (d *Decoder) Step(t *tensor.Tape, feeds []Feed) *tensor.Tensor {
 	p.feeds, p.ids = feeds, p.ids[:0]
 	longest := 0
 	for _, f := range feeds {
-		if m.Check(f.IDs) != nil {
-			panic("model: Step: token outside the vocabulary; see Check")
+		if len(f.IDs) == 0 || m.Check(f.IDs) != nil {
+			panic("model: Step: no token, or one outside the vocabulary; see Check")
 		}
 		p.ids = append(p.ids, f.IDs...)
 		for i := range f.IDs {

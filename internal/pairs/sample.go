@@ -2,6 +2,7 @@ package pairs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -116,6 +117,9 @@ func Sample(ctx context.Context, c *Config, seed uint64, policies []Policy, prom
 			StopIDs: first.StopIDs, StopStrings: c.Stop, MinNew: c.MinNew, MaxNew: c.MaxNew,
 			Seed: seed, MaxBatch: c.MaxBatch, Decoder: first.Decoder, Token: told, KV: kv,
 		})
+		if bad := (*rollout.NotFinite)(nil); errors.As(err, &bad) {
+			first = policies[reqs[bad.Request].Adapter]
+		}
 		if err != nil {
 			return nil, fmt.Errorf("answers of %s: %w", first.Name, err)
 		}

@@ -32,14 +32,18 @@ func TestOccupancy(t *testing.T) {
 }
 
 // TestMostPages: by hand, the queue of TestOccupancy with prompts of 3 tokens. When the first answer ends two sequences have 5 tokens,
-// when the second and third end 8 and 6: in pages of 2 positions 3+3 and 4+3, in pages of 4 twice 2+2.
+// when the second and third end 8 and 6: in pages of 2 positions 3+3 and 4+3, in pages of 4 twice 2+2. Three samples of one prompt,
+// in pages of 2: its one full page, 2+2 for the two that have 5 tokens, and its last page for the one that waits make 6; then 1+3+2.
+// Of three prompts in one place, in pages of 64, each takes one.
 func TestMostPages(t *testing.T) {
-	for positions, want := range map[int]int{2: 7, 4: 4, 64: 2} {
-		if got := MostPages([]int{3, 3, 3}, []int{2, 5, 3}, 2, positions); got != want {
-			t.Errorf("pages of %d: %d, want %d", positions, got, want)
+	for _, c := range []struct{ samples, places, positions, want int }{
+		{1, 2, 2, 7}, {1, 2, 4, 4}, {1, 2, 64, 2}, {3, 2, 2, 6}, {1, 1, 64, 1}, {3, 1, 64, 2},
+	} {
+		if got := MostPages([]int{3, 3, 3}, []int{2, 5, 3}, c.samples, c.places, c.positions); got != c.want {
+			t.Errorf("%+v: %d pages", c, got)
 		}
 	}
-	if got := MostPages(nil, nil, 2, 4); got != 0 {
+	if got := MostPages(nil, nil, 1, 2, 4); got != 0 {
 		t.Errorf("no sequences take %d pages", got)
 	}
 }

@@ -31,29 +31,39 @@ func Occupancy(lengths []int, places int) (steps []int) {
 }
 
 // MostPages follows the same queue and returns the most pages of so many positions that the sequences of one moment take together: each
-// takes them as it grows, prompt and answer, and gives them back at its end.
-func MostPages(prompts, answers []int, places, positions int) int {
-	type sequence struct{ tokens, left int }
+// takes them as it grows, prompt and answer, and gives them back at its end. Requests come samples to a prompt; they have the prompt's
+// full pages in common, and while some of them wait it keeps its last page too.
+func MostPages(prompts, answers []int, samples, places, positions int) int {
+	type sequence struct{ request, tokens, left int }
 	var running []sequence
 	next, most := 0, 0
 	for next < len(answers) || len(running) > 0 {
 		for next < len(answers) && len(running) < places {
-			running = append(running, sequence{prompts[next], max(answers[next], 1)})
+			running = append(running, sequence{next, prompts[next], max(answers[next], 1)})
 			next++
 		}
 		least := running[0].left
 		for _, s := range running {
 			least = min(least, s.left)
 		}
-		pages := 0
-		for _, s := range running {
-			pages += (s.tokens + least + positions - 1) / positions
+		pages, counted := 0, -1
+		for _, s := range running { // in the order of requests
+			prompt := prompts[s.request]
+			full := prompt / positions
+			pages += (s.tokens+least+positions-1)/positions - full
+			if of := s.request / samples; of != counted {
+				counted = of
+				pages += full
+				if next < min((of+1)*samples, len(answers)) && prompt%positions > 0 {
+					pages++
+				}
+			}
 		}
 		most = max(most, pages)
 		kept := running[:0]
 		for _, s := range running {
 			if s.left > least {
-				kept = append(kept, sequence{s.tokens + least, s.left - least})
+				kept = append(kept, sequence{s.request, s.tokens + least, s.left - least})
 			}
 		}
 		running = kept

@@ -1,10 +1,10 @@
-// Package rollout samples completions of many prompts at once. In go prompts as ids, a model with an adapter, and how to
+// Package rollout samples completions of many prompts at once. In go prompts as ids, a model with adapters, and how to
 // sample; out come ids and the log-probability of each under the very distribution it was drawn from.
 //
 // Generate keeps up to MaxBatch sequences going, each with its cache of keys and values, in pages that sequences which begin alike
 // share (after Kwon et al. 2023, arXiv 2309.06180) and that hold fp32, bf16 or int8:
 //
-//  1. Admit: fill free places with the next requests. A prompt, or the beginning that all prompts share, is computed
+//  1. Admit: fill free places with the next requests. A prompt, or the beginning that all prompts of an adapter share, is computed
 //     once, however many samples are drawn from it.
 //  2. Step: the new prompts and the last token of every running sequence go through the model together, packed, without
 //     padding.

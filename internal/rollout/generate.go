@@ -245,12 +245,19 @@ func (g *generator) drawOne(i int) {
 	s.IDs, s.LogProbs = append(s.IDs, s.last[0]), append(s.LogProbs, logp)
 }
 
+// NotFinite says that no token can be drawn for a request.
+type NotFinite struct{ Request, Token int }
+
+func (e *NotFinite) Error() string {
+	return fmt.Sprintf("request %d, new token %d: no token can be drawn, the logits are not finite: the weights or the adapter are damaged", e.Request, e.Token)
+}
+
 // draw takes one token for each sequence.
 func (g *generator) draw() error {
 	g.m.Pool().Do(len(g.running), g.drawNext)
 	for _, s := range g.running {
 		if !s.ok {
-			return fmt.Errorf("request %d, new token %d: no token can be drawn, the logits are not finite: the weights or the adapter are damaged", s.request, len(s.IDs))
+			return &NotFinite{Request: s.request, Token: len(s.IDs)}
 		}
 		if g.o.Token != nil {
 			g.o.Token(s.request, s.last[0], s.LogProbs[len(s.LogProbs)-1])
