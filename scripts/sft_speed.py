@@ -32,7 +32,7 @@ def main():
     ap.add_argument("--steps", type=int, default=8)
     ap.add_argument("--warmup", type=int, default=2)
     ap.add_argument("--batch", type=int, default=8)
-    ap.add_argument("--micro-tokens", type=int, default=2048)
+    ap.add_argument("--micro-tokens", type=int, default=1024)
     ap.add_argument("--max-length", type=int, default=512)
     ap.add_argument("--threads", type=int, default=0)
     ap.add_argument("--packing", action="store_true")
