@@ -106,13 +106,18 @@ func (p *pass) under(parts []part) {
 
 // partsOf describes the rows of the adapters to an operation.
 func (p *pass) partsOf(fill func(a *peft.Adapter, own *tensor.Part)) []tensor.Part {
-	p.own = p.own[:0]
-	for _, r := range p.parts {
-		own := tensor.Part{From: r.from, To: r.to}
-		fill(r.a, &own)
-		p.own = append(p.own, own)
-	}
+	p.own = filled(p.own, p.parts, fill)
 	return p.own
+}
+
+// filled puts parts into own, each as fill completes it.
+func filled(own []tensor.Part, parts []part, fill func(a *peft.Adapter, own *tensor.Part)) []tensor.Part {
+	own = own[:0]
+	for _, r := range parts {
+		own = append(own, tensor.Part{From: r.from, To: r.to})
+		fill(r.a, &own[len(own)-1])
+	}
+	return own
 }
 
 func (p *pass) embed(t *tensor.Tape) *tensor.Tensor {
@@ -134,12 +139,7 @@ func (d *Decoder) Logits(t *tensor.Tape, hidden *tensor.Tensor, feeds []Feed) *t
 	if len(d.parts) == 1 {
 		return d.m.Logits(t, d.parts[0].a, hidden, d.rows)
 	}
-	d.own = d.own[:0]
-	for _, r := range d.parts {
-		own := tensor.Part{From: r.from, To: r.to}
-		own.W, own.LoRA = d.m.head(r.a)
-		d.own = append(d.own, own)
-	}
+	d.own = filled(d.own, d.parts, func(a *peft.Adapter, own *tensor.Part) { own.W, own.LoRA = d.m.head(a) })
 	return t.LinearParts(t.Gather(hidden, d.rows), d.own)
 }
 
