@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -186,10 +189,37 @@ func cachePlaces(path, sum, kind string) []string {
 	return places
 }
 
-// openCache opens a cache file and makes sure that it is what its name says.
-func openCache(path, sum, kind string) (*checkpoint.Source, error) {
-	if _, err := os.Stat(path); err != nil {
+// sumSuffix ends the name of the file that holds the SHA-256 of a cache file, as sha256sum writes it.
+const sumSuffix = ".sha256"
+
+// sumLine is the content of the sum file of a file.
+func sumLine(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
 		return nil, err
+	}
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return fmt.Appendf(nil, "%x  %s\n", h.Sum(nil), filepath.Base(path)), nil
+}
+
+// openCache opens a cache file and makes sure that it is what its name says and has the bytes that were written: no code of
+// four bits looks wrong by itself.
+func openCache(path, sum, kind string) (*checkpoint.Source, error) {
+	have, err := sumLine(path)
+	if err != nil {
+		return nil, err
+	}
+	switch want, err := os.ReadFile(path + sumSuffix); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: its sum, %s, is missing", path, filepath.Base(path)+sumSuffix)
+	case err != nil:
+		return nil, err
+	case !bytes.Equal(want, have):
+		return nil, fmt.Errorf("%s: not the bytes that were written (the sum in %s is another)", path, filepath.Base(path)+sumSuffix)
 	}
 	s, err := checkpoint.Open(path)
 	if err != nil {
@@ -201,7 +231,7 @@ func openCache(path, sum, kind string) (*checkpoint.Source, error) {
 	return s, nil
 }
 
-// writeCache writes the model's matrices in few bits, atomically.
+// writeCache writes the model's matrices in few bits, atomically, then their sum.
 func writeCache(path string, m *model.Model, sum, kind string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -216,7 +246,17 @@ func writeCache(path string, m *model.Model, sum, kind string) error {
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteSafetensors(path, entries, map[string]string{"format": "pt", cachedBase: sum, cachedKind: kind})
+	if err := checkpoint.WriteSafetensors(path, entries, map[string]string{"format": "pt", cachedBase: sum, cachedKind: kind}); err != nil {
+		return err
+	}
+	line, err := sumLine(path)
+	if err != nil {
+		return err
+	}
+	return run.WriteFile(path+sumSuffix, func(w io.Writer) error {
+		_, err := w.Write(line)
+		return err
+	})
 }
 
 // perplexityDocuments is how many tales a merge is measured on.

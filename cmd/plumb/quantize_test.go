@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"plumb/internal/checkpoint"
@@ -97,6 +100,35 @@ func TestQuantisedCache(t *testing.T) {
 		// Another base's weights under this name are not taken.
 		if _, err := openCache(path, "other", kind); err == nil {
 			t.Error("a cache of another base was opened")
+		}
+		// Nor are codes that somebody changed: the model is quantised, and kept, anew.
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spoiled := slices.Clone(data)
+		spoiled[len(spoiled)/2] ^= 0x10
+		if err := os.WriteFile(path, spoiled, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openCache(path, "sum", kind); err == nil || !strings.Contains(err.Error(), "not the bytes that were written") {
+			t.Errorf("%s: a changed cache gives the error %v", kind, err)
+		}
+		healed, err := a.newModel(cfg, src, "sum", kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(logitsOf(healed, ids), x) {
+			t.Errorf("%s: logits after the cache was changed differ", kind)
+		}
+		if back, err := os.ReadFile(path); err != nil || !slices.Equal(back, data) {
+			t.Errorf("%s: the changed cache was not written anew (%v)", kind, err)
+		}
+		if err := os.Remove(path + sumSuffix); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openCache(path, "sum", kind); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: a cache without its sum gives the error %v", kind, err)
 		}
 	}
 }
