@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -220,7 +221,11 @@ func args(what string, least, most int) cobra.PositionalArgs {
 		case len(given) < least:
 			return usagef("%s wants %s", cmd.CommandPath(), what)
 		case most >= 0 && len(given) > most:
-			return usagef("%s wants %s; %q is too much", cmd.CommandPath(), what, given[most])
+			extra, hint := given[most], ""
+			if _, err := strconv.ParseBool(extra); err == nil {
+				hint = " (a switch takes its value behind an equals sign: --NAME=" + extra + ")"
+			}
+			return usagef("%s wants %s; %q is too much%s", cmd.CommandPath(), what, extra, hint)
 		}
 		return nil
 	}
