@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -194,16 +192,8 @@ const sumSuffix = ".sha256"
 
 // sumLine is the content of the sum file of a file.
 func sumLine(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	return fmt.Appendf(nil, "%x  %s\n", h.Sum(nil), filepath.Base(path)), nil
+	sum, _, err := run.HashFile(path)
+	return fmt.Appendf(nil, "%s  %s\n", sum, filepath.Base(path)), err
 }
 
 // openCache opens a cache file and makes sure that it is what its name says and has the bytes that were written: no code of
@@ -253,10 +243,7 @@ func writeCache(path string, m *model.Model, sum, kind string) error {
 	if err != nil {
 		return err
 	}
-	return run.WriteFile(path+sumSuffix, func(w io.Writer) error {
-		_, err := w.Write(line)
-		return err
-	})
+	return run.WriteFile(path+sumSuffix, writeBytes(line))
 }
 
 // perplexityDocuments is how many tales a merge is measured on.
