@@ -219,11 +219,17 @@ void NAME(gemm)(float *c, long ldc, const float *a, long rs, long cs, const floa
 			}
 			// The row blocks ask for the next panels between them, a share each, so that memory works while they compute;
 			// not for more than stays in the second-level cache.
-			const char *next = b.h ? (const char *)(b.h + np * b.ps) : !decoded && b.f != pb && kind == 0 ? (const char *)(b.f + np * b.ps) : 0;
-			const long ahead = np * k * (b.h ? 32 : 64);
+			const char *next = 0;
+			if (kind == 0 && bh)
+				next = (const char *)(bh + ((p + np) * kAll + k0) * 16);
+			else if (kind == 0 && q.codes)
+				next = (const char *)NAME(words_at)(&q, p + np, k0);
+			else if (kind == 0)
+				next = (const char *)(bf + ((p + np) * kAll + k0) * 16);
+			const long ahead = np * k * 2 * (bh ? 16 : q.codes ? q.bits : 32);
 			if (ahead > 1 << 17) next = 0;
 			const long share = next ? ahead / blocks : 0;
-			b.step = share / k;
+			b.step = (share + k - 1) / k;
 			const long part = n - p * 16 < 16 ? n - p * 16 : 0;
 			for (long i = 0; i < rows; i += mr0) {
 				int mr = rows - i < mr0 ? (int)(rows - i) : mr0;

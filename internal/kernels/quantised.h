@@ -49,7 +49,16 @@ INLINE v16 NAME(value)(const int form, const quantised *q, v16 table, vwords w, 
 	return v_mul(bits == 4 ? v_lookup16(table, w) : v_lookup256(q->table, w), s);
 }
 
-// decode writes inputs [k0,k0+k) of a panel to dst [k][16], k0 a multiple of 16; it may write up to a multiple of 8 rows.
+// scales_ahead asks for the scales and minima that lie so many floats behind those of a panel at input k.
+INLINE void NAME(scales_ahead)(const int form, const quantised *q, long panel, long k, long floats) {
+	const long at = ((q->row0 / 16 + panel) * q->blocks + k / q->block) * 16 + floats;
+	if (!q->blocks) return;
+	if (q->scales) __builtin_prefetch(q->scales + at);
+	if (form & MINS) __builtin_prefetch(q->mins + at);
+}
+
+// decode writes inputs [k0,k0+k) of a panel to dst [k][16], k0 a multiple of 16; it may write up to a multiple of 8 rows. It asks for
+// the scales of the next panel.
 INLINE void NAME(decode_form)(const int form, float *dst, const quantised *q, long panel, long k0, long k) {
 	const int bits = form & FORM_BITS;
 	const long per = 32 / bits;
@@ -59,6 +68,7 @@ INLINE void NAME(decode_form)(const int form, float *dst, const quantised *q, lo
 		for (long l = 0; l < k;) {
 			const long left = q->block - (k0 + l) % q->block, end = l + left < k ? l + left : k;
 			const v16 s = NAME(scales_at)(q, panel, k0 + l), m = form & MINS ? NAME(of_panel)(q->mins, q, panel, k0 + l) : none;
+			NAME(scales_ahead)(form, q, panel, k0 + l, q->blocks * 16);
 			for (; l < end; l += per, c += 16) {
 				vwords w = v_words(c);
 #pragma GCC unroll 8
@@ -100,14 +110,6 @@ static void NAME(decode)(float *dst, const quantised *q, long panel, long k0, lo
 // panels that come next.
 enum { CODES_AHEAD = 1024, SCALES_AHEAD = 4 * 16 };
 
-// scales_ahead asks for the scales and minima of a panel some blocks behind input k.
-INLINE void NAME(scales_ahead)(const int form, const quantised *q, long panel, long k) {
-	const long at = ((q->row0 / 16 + panel) * q->blocks + k / q->block) * 16 + SCALES_AHEAD;
-	if (!q->blocks) return;
-	if (q->scales) __builtin_prefetch(q->scales + at);
-	if (form & MINS) __builtin_prefetch(q->mins + at);
-}
-
 // micro_few is micro for packed rows of A and np panels of q from panel on, inputs k0..k0+k, decoded in registers: for
 // so few rows that a copy of the decoded panel would not be used again. whole(q) must hold.
 INLINE void NAME(micro_few)(const int form, const int mr, const int np, float *c, long ldc, const float *a,
@@ -129,7 +131,7 @@ INLINE void NAME(micro_few)(const int form, const int mr, const int np, float *c
 		for (int p = 0; p < np; p++) {
 			s[p] = NAME(scales_at)(q, panel + p, k0 + l);
 			m[p] = form & MINS ? NAME(of_panel)(q->mins, q, panel + p, k0 + l) : v_zero();
-			NAME(scales_ahead)(form, q, panel + p, k0 + l);
+			NAME(scales_ahead)(form, q, panel + p, k0 + l, SCALES_AHEAD);
 		}
 		for (; l < end; l += per, codes += 16, a += per * mr) {
 			const uint32_t *ahead = codes + CODES_AHEAD / 4;
