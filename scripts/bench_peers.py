@@ -76,7 +76,7 @@ class Ours:
     def reward(self, steps=5, warmup=1, batch=8):
         hh = os.path.join(self.data, "preference", "hh-rlhf", "harmless-base-test.jsonl.gz")
         rows, peak = self.stages({"reward": {
-            "data": [{"path": hh, "limit": 2 * steps * batch}], "eval": 0, "max_length": 512, "batch": batch, "schedule": "constant", "warmup": 0,
+            "data": [{"path": hh, "limit": 2 * steps * batch}], "eval": 0, "max_length": 512, "batch": batch, "micro_tokens": 1024, "schedule": "constant", "warmup": 0,
             "lr": 2e-4, "peft": {"r": 16, "alpha": 32}, "normalise": {"samples": 0}, "save_every": 1000000}}, "reward")
         rows = rows[warmup:steps]
         seconds = sum(r["seconds"] for r in rows)
@@ -103,7 +103,7 @@ class Ours:
             rows, peak = self.stages({
                 "reward": {"data": [{"path": raschka, "limit": 8}], "eval": 0, "max_length": 512, "batch": 8, "layers": layers, "normalise": {"samples": 0}},
                 # Every response has 64 tokens in TRL, padded after its end: so here, where stop.after lets none end before.
-                "ppo": {"prompts": path, "max_prompt": 96, "episodes": 16 * updates, "batch": 16, "minibatches": 1, "epochs": 4, "lr": 1e-5,
+                "ppo": {"prompts": path, "max_prompt": 96, "episodes": 16 * updates, "batch": 16, "minibatches": 1, "epochs": 4, "micro_tokens": 1024, "lr": 1e-5,
                         "sampling": {"max_new": 64, "max_batch": 16}, "stop": {"after": 63}, "critic": {"layers": layers}, "save_every": 1000000},
             }, "reward", "ppo")
         return {"seconds_per_update_median": s.median([r["seconds"] for r in rows[warmup:]]), "peak_rss_mb": peak}
