@@ -125,9 +125,9 @@ func testExportRankings(t *testing.T) {
 		t.Error(diff)
 	}
 	got, x = exportText(t, s, LabelStudio)
-	first = `{"annotations":[{"completed_by":"ann","lead_time":1.5,"result":[` +
-		`{"from_name":"ranking","to_name":"answers","type":"ranker","value":{"ranker":{"ranking":["answer3","answer1","answer2"]}}}]},` +
-		`{"completed_by":"bob","lead_time":1.5,"result":[{"from_name":"verdict","to_name":"prompt","type":"choices","value":{"choices":["tie"]}}]}],` +
+	first = `{"annotations":[{"ground_truth":false,"lead_time":1.5,"result":[` +
+		`{"from_name":"ranking","meta":{"annotator":"ann"},"to_name":"answers","type":"ranker","value":{"ranker":{"ranking":["answer3","answer1","answer2"]}}}]},` +
+		`{"ground_truth":false,"lead_time":1.5,"result":[{"from_name":"verdict","meta":{"annotator":"bob"},"to_name":"prompt","type":"choices","value":{"choices":["tie"]}}]}],` +
 		`"data":{"answers":[{"body":"one","id":"answer1","title":"Answer 1"},{"body":"two","id":"answer2","title":"Answer 2"},` +
 		`{"body":"three","id":"answer3","title":"Answer 3"}],"prompt":"q1"},"id":1},`
 	if line := strings.Split(got, "\n")[1]; line != first {

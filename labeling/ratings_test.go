@@ -96,10 +96,11 @@ func testExportRatings(t *testing.T) {
 		t.Error(diff)
 	}
 	got, x = exportText(t, s, LabelStudio)
-	first = `{"annotations":[{"completed_by":"ann","lead_time":1.5,"result":[` +
-		`{"from_name":"harmless","to_name":"answer","type":"rating","value":{"rating":5}},{"from_name":"helpful","to_name":"answer","type":"rating","value":{"rating":4}},` +
-		`{"from_name":"honest","to_name":"answer","type":"rating","value":{"rating":1}}]},{"completed_by":"bob","lead_time":1.5,"result":[` +
-		`{"from_name":"helpful","to_name":"answer","type":"rating","value":{"rating":2}}]}],"data":{"answer":"answer 1","prompt":"question 1"},"id":1},`
+	rating := func(who, axis string, n int) string {
+		return fmt.Sprintf(`{"from_name":"%s","meta":{"annotator":"%s"},"to_name":"answer","type":"rating","value":{"rating":%d}}`, axis, who, n)
+	}
+	first = `{"annotations":[{"ground_truth":false,"lead_time":1.5,"result":[` + rating("ann", "harmless", 5) + `,` + rating("ann", "helpful", 4) + `,` + rating("ann", "honest", 1) + `]},` +
+		`{"ground_truth":false,"lead_time":1.5,"result":[` + rating("bob", "helpful", 2) + `]}],"data":{"answer":"answer 1","prompt":"question 1"},"id":1},`
 	if line := strings.Split(got, "\n")[1]; line != first {
 		t.Errorf("%s\nwant\n%s", line, first)
 	}

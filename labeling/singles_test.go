@@ -52,7 +52,7 @@ func testExportSingles(t *testing.T) {
 	}
 	got, x = exportText(t, s, LabelStudio)
 	choice := func(who, c string) string {
-		return `{"completed_by":"` + who + `","lead_time":1.5,"result":[{"from_name":"good_or_bad","to_name":"prompt","type":"choices","value":{"choices":["` + c + `"]}}]}`
+		return `{"ground_truth":false,"lead_time":1.5,"result":[{"from_name":"good_or_bad","meta":{"annotator":"` + who + `"},"to_name":"prompt","type":"choices","value":{"choices":["` + c + `"]}}]}`
 	}
 	first = `{"annotations":[` + choice("ann", "good") + `,` + choice("bob", "bad") + `,` + choice("eve", "cant_say") + `],"data":{"answer":"a","prompt":"q1"},"id":1},`
 	if line := strings.Split(got, "\n")[1]; line != first {

@@ -17,6 +17,7 @@ const (
 	studioControl   = "comparison" // <Pairwise name="comparison" toName="answer1,answer2"/>
 	studioVerdict   = "verdict"    // <Choices name="verdict" toName="prompt"> tie, both_bad, cant_say
 	studioStrength  = "strength"   // <Rating name="strength" toName="prompt" maxRating="4"/>
+	studioName      = "annotator"  // in a result's meta, who said it
 )
 
 var errNoAnswers = errors.New("found no two answers among the fields")
@@ -169,7 +170,7 @@ func fromLabelStudio(r record) ([]Labelled, error) {
 	var out []Labelled
 	for _, m := range studioAnnotations(r) {
 		if d := studioResult(m["result"], names); d != nil {
-			out = append(out, Labelled{Item: it, Annotator: studioPerson(m["completed_by"]), Decision: d})
+			out = append(out, Labelled{Item: it, Annotator: studioPerson(m), Decision: d})
 		}
 	}
 	if len(out) == 0 {
@@ -221,8 +222,16 @@ func studioResult(v any, names [2]string) *Decision {
 	return d
 }
 
-func studioPerson(v any) string {
-	switch v := v.(type) {
+// studioPerson is whose an annotation is: the name that studioAnnotation left with a result, else the tool's own user.
+func studioPerson(annotation record) string {
+	results, _ := annotation["result"].([]any)
+	for _, e := range results {
+		m, _ := e.(map[string]any)
+		if name := record(m).object("meta").text(studioName); name != "" {
+			return name
+		}
+	}
+	switch v := annotation["completed_by"].(type) {
 	case string:
 		return v
 	case float64:
@@ -299,7 +308,7 @@ func studioComparison(js []Judgement) any {
 	it := js[0].Item
 	var annotations []any
 	for _, j := range js {
-		var result []any
+		var result []map[string]any
 		if j.Event.Choice == Win {
 			result = append(result, map[string]any{
 				"id": j.Event.Session + fmt.Sprint(j.Event.N), "from_name": studioControl, "to_name": "answer1", "type": "pairwise",
@@ -322,11 +331,17 @@ func studioComparison(js []Judgement) any {
 	}
 }
 
-func studioAnnotation(j Judgement, result []any) any {
-	return map[string]any{"completed_by": j.Event.Annotator, "lead_time": j.Event.Elapsed.Seconds(), "result": result}
+// studioAnnotation is what one person said. Label Studio refuses a file with a completed_by that is none of its users and gives
+// annotations without one to whoever imports; so the name goes with the results, whose meta it keeps as they are. What does not say
+// whether it is the ground truth becomes so there.
+func studioAnnotation(j Judgement, result []map[string]any) any {
+	for _, r := range result {
+		r["meta"] = map[string]any{studioName: j.Event.Annotator}
+	}
+	return map[string]any{"ground_truth": false, "lead_time": j.Event.Elapsed.Seconds(), "result": result}
 }
 
 // studioChoice is the result of a <Choices name="control" toName="prompt"/>.
-func studioChoice(control string, c Choice) any {
+func studioChoice(control string, c Choice) map[string]any {
 	return map[string]any{"from_name": control, "to_name": "prompt", "type": "choices", "value": map[string]any{"choices": []string{string(c)}}}
 }

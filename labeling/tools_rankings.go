@@ -84,7 +84,7 @@ func studioRanking(js []Judgement) any {
 				"value": map[string]any{"ranker": map[string]any{rankingQuestion: order}},
 			}
 		}
-		annotations = append(annotations, studioAnnotation(j, []any{result}))
+		annotations = append(annotations, studioAnnotation(j, []map[string]any{result}))
 	}
 	return map[string]any{
 		"id":          it.Seq,
@@ -261,7 +261,7 @@ func fromStudioRanking(r record, as []Answer) ([]Labelled, error) {
 	}
 	var orders, verdicts statements
 	for _, m := range studioAnnotations(r) {
-		who := studioPerson(m["completed_by"])
+		who := studioPerson(m)
 		results, _ := m["result"].([]any)
 		for _, e := range results {
 			m, _ := e.(map[string]any)

@@ -84,7 +84,7 @@ func (x *exporter) argillaRating(j Judgement) (rec any, ok bool) {
 func (x *exporter) studioRatings(js []Judgement) (task any, ok bool) {
 	var annotations []any
 	for _, j := range js {
-		var result []any
+		var result []map[string]any
 		if j.Event.Choice == CantSay {
 			result = append(result, studioChoice(ratedVerdict, CantSay))
 		}
@@ -205,7 +205,7 @@ func fromStudioOne(r record) ([]Labelled, error) {
 		results, _ := annotation["result"].([]any)
 		for _, e := range results {
 			m, _ := e.(map[string]any)
-			a := response{question: record(m).text("from_name"), who: studioPerson(annotation["completed_by"])}
+			a := response{question: record(m).text("from_name"), who: studioPerson(annotation)}
 			if value := record(m).object("value"); record(m).text("type") == "rating" {
 				a.value = value["rating"]
 			} else {

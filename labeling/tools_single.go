@@ -19,7 +19,7 @@ func argillaSingle(j Judgement) any {
 func studioSingle(js []Judgement) any {
 	var annotations []any
 	for _, j := range js {
-		annotations = append(annotations, studioAnnotation(j, []any{studioChoice(goodOrBad, j.Event.Choice)}))
+		annotations = append(annotations, studioAnnotation(j, []map[string]any{studioChoice(goodOrBad, j.Event.Choice)}))
 	}
 	return studioOne(js[0].Item, annotations)
 }
