@@ -30,7 +30,7 @@ VARIANTFLAGS ?= -short
 $(TOOLCHAIN): scripts/setup.sh go.mod
 	@scripts/setup.sh $@
 
-.PHONY: help setup build quickstart test lint lint-c load race noasm variants sanitizers ci-full arm fuzz bench bench-all bench-ceiling bench-peers bench-gate large plan-check tales tales-seeds chaos check-peft clean
+.PHONY: help setup build quickstart test lint lint-c load race noasm variants sanitizers ci-full arm fuzz bench bench-all bench-ceiling bench-peers bench-gate large plan-check tales tales-seeds chaos check-peft check-studio clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -129,6 +129,9 @@ tales-seeds: build bin/seeds ## the quickstart under SEEDS seeds, table in docs/
 
 check-peft: build ## what is exported, loaded in PEFT and transformers where those are installed (PYTHON=python3)
 	$${PYTHON:-python3} scripts/check_peft.py bin/plumb
+
+check-studio: build ## label stores sent to Label Studio and read back, where it is installed (STUDIO=label-studio)
+	$${PYTHON:-python3} scripts/check_studio.py bin/plumb $${STUDIO:-label-studio}
 
 clean: ## remove what was built (runs are kept)
 	rm -rf bin .cache
