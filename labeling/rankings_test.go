@@ -104,14 +104,14 @@ func testExportRankings(t *testing.T) {
 	got, x := exportText(t, s, Argilla)
 	rows := strings.Split(got, "\n")
 	first := `{"fields":{"prompt":"q1","response_1":"one","response_2":"two","response_3":"three"},"id":"` + it.Hash[:32] + `-49915e0d",` +
-		`"metadata":{"annotator":"ann","seconds":1.5},"responses":{"ranking":[{"user_id":"` + annID + `","value":[` +
+		`"metadata":{"annotator":"ann","seconds":1.5},"responses":{"ranking":[{"status":"submitted","user_id":"` + annID + `","value":[` +
 		`{"rank":1,"value":"response_3"},{"rank":2,"value":"response_1"},{"rank":3,"value":"response_2"}]}]},"status":"completed","suggestions":{}},`
 	if rows[1] != first {
 		t.Errorf("%s\nwant\n%s", rows[1], first)
 	}
 	for line, want := range map[int]string{
 		2: `"value":[{"rank":1,"value":"response_1"},{"rank":1,"value":"response_2"},{"rank":1,"value":"response_3"}]}]}`,
-		3: `"responses":{"verdict":[{"user_id":"` + annID + `","value":"both_bad"}]}`,
+		3: `{"rank":1,"value":"response_4"}]}],"verdict":[{"status":"submitted","user_id":"` + annID + `","value":"both_bad"}]}`,
 		4: `"value":"cant_say"}]}`,
 		6: `"value":[{"rank":1,"value":"response_9"},{"rank":2,"value":"response_8"}`,
 		7: `"fields":{"prompt":"q4","response_a":"x","response_b":"y"}`,

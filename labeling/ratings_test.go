@@ -76,16 +76,19 @@ func testExportRatings(t *testing.T) {
 		t.Fatal(err)
 	}
 	ann, bob := userID("ann"), userID("bob")
+	response := func(who, value string) string {
+		return `[{"status":"submitted","user_id":"` + who + `","value":` + value + `}]`
+	}
 	got, x := exportText(t, s, Argilla)
 	first := `{"fields":{"prompt":"question 1","response":"answer 1"},"id":"` + it.Hash[:32] + "-" + shortHash("ann") + `","metadata":{"annotator":"ann","seconds":1.5},` +
-		`"responses":{"harmless":[{"user_id":"` + ann + `","value":5}],"helpful":[{"user_id":"` + ann + `","value":4}],"honest":[{"user_id":"` + ann + `","value":1}]},"status":"completed","suggestions":{}},`
+		`"responses":{"harmless":` + response(ann, "5") + `,"helpful":` + response(ann, "4") + `,"honest":` + response(ann, "1") + `,"verdict":` + response(ann, `"rated"`) + `},"status":"completed","suggestions":{}},`
 	if line := strings.Split(got, "\n")[1]; line != first {
 		t.Errorf("%s\nwant\n%s", line, first)
 	}
 	for _, want := range []string{
-		`"responses":{"helpful":[{"user_id":"` + bob + `","value":2}]}`,
-		`"metadata":{"annotator":"ann","axis_tone_of_voice":"Tone of voice","seconds":1.5}`, `"tone_of_voice":[{"user_id":"` + ann + `","value":3}]`,
-		`"responses":{"verdict":[{"user_id":"` + ann + `","value":"cant_say"}]}`,
+		`"responses":{"helpful":` + response(bob, "2") + `,"verdict":` + response(bob, `"rated"`) + `}`,
+		`"metadata":{"annotator":"ann","axis_tone_of_voice":"Tone of voice","seconds":1.5}`, `"tone_of_voice":` + response(ann, "3"),
+		`"responses":{"verdict":` + response(ann, `"cant_say"`) + `}`,
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %s in\n%s", want, got)

@@ -37,11 +37,11 @@ func testExportSingles(t *testing.T) {
 	got, x := exportText(t, s, Argilla)
 	rows := strings.Split(got, "\n")
 	first := `{"fields":{"prompt":"q1","response":"a"},"id":"` + it.Hash[:32] + `-49915e0d","metadata":{"annotator":"ann","seconds":1.5},` +
-		`"responses":{"good_or_bad":[{"user_id":"` + annID + `","value":"good"}]},"status":"completed","suggestions":{}},`
+		`"responses":{"good_or_bad":[{"status":"submitted","user_id":"` + annID + `","value":"good"}]},"status":"completed","suggestions":{}},`
 	if rows[1] != first {
 		t.Errorf("%s\nwant\n%s", rows[1], first)
 	}
-	for line, want := range map[int]string{2: `"value":"bad"}]}`, 4: `"responses":{"good_or_bad":[{"user_id":"` + annID + `","value":"cant_say"}]}`, 5: `"responses":{"verdict":[`} {
+	for line, want := range map[int]string{2: `"value":"bad"}]}`, 4: `"responses":{"good_or_bad":[{"status":"submitted","user_id":"` + annID + `","value":"cant_say"}]}`, 5: `"responses":{"verdict":[`} {
 		if !strings.Contains(rows[line], want) {
 			t.Errorf("no %s in\n%s", want, rows[line])
 		}

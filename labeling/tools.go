@@ -3,9 +3,11 @@ package labeling
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 )
 
@@ -260,13 +262,11 @@ func argillaComparison(j Judgement) any {
 		Responses   map[string]any `json:"responses"`
 		Status      string         `json:"status"`
 	}{
-		ID:       j.Item.Hash[:32] + "-" + shortHash(j.Event.Annotator),
-		Fields:   map[string]any{"prompt": j.Item.Prompt, names[0]: j.Item.Answers[0].String(), names[1]: j.Item.Answers[1].String()},
-		Metadata: map[string]any{"annotator": j.Event.Annotator, "strength": j.Event.Strength, "seconds": j.Event.Elapsed.Seconds()},
-		Responses: map[string]any{argillaQuestion: []any{
-			map[string]any{"value": place(j, names), "user_id": userID(j.Event.Annotator)},
-		}},
-		Status: "completed",
+		ID:        j.Item.Hash[:32] + "-" + shortHash(j.Event.Annotator),
+		Fields:    map[string]any{"prompt": j.Item.Prompt, names[0]: j.Item.Answers[0].String(), names[1]: j.Item.Answers[1].String()},
+		Metadata:  map[string]any{"annotator": j.Event.Annotator, "strength": j.Event.Strength, "seconds": argillaSeconds(j)},
+		Responses: map[string]any{argillaQuestion: []any{argillaResponse(j, place(j, names))}},
+		Status:    "completed",
 	}
 }
 
@@ -274,11 +274,11 @@ func argillaComparison(j Judgement) any {
 func argillaAnswered(j Judgement, answers, values, metadata map[string]any) any {
 	fields := map[string]any{"prompt": j.Item.Prompt}
 	maps.Copy(fields, answers)
-	all := map[string]any{"annotator": j.Event.Annotator, "seconds": j.Event.Elapsed.Seconds()}
+	all := map[string]any{"annotator": j.Event.Annotator, "seconds": argillaSeconds(j)}
 	maps.Copy(all, metadata)
 	responses := map[string]any{}
 	for question, v := range values {
-		responses[question] = []any{map[string]any{"value": v, "user_id": userID(j.Event.Annotator)}}
+		responses[question] = []any{argillaResponse(j, v)}
 	}
 	return map[string]any{
 		"id":          j.Item.Hash[:32] + "-" + shortHash(j.Event.Annotator),
@@ -288,6 +288,20 @@ func argillaAnswered(j Judgement, answers, values, metadata map[string]any) any 
 		"responses":   responses,
 		"status":      "completed",
 	}
+}
+
+// argillaResponse is one value. What does not say that it was submitted is a draft to Argilla.
+func argillaResponse(j Judgement, value any) map[string]any {
+	return map[string]any{"value": value, "user_id": userID(j.Event.Annotator), "status": "submitted"}
+}
+
+// argillaSeconds is how long a judgement took, with a fraction always: to Argilla 2 is no value of a FloatMetadataProperty.
+func argillaSeconds(j Judgement) json.Number {
+	s := strconv.FormatFloat(j.Event.Elapsed.Seconds(), 'f', -1, 64)
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return json.Number(s)
 }
 
 // userID is a UUID made of a name, since Argilla takes no names there.

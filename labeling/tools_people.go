@@ -26,14 +26,15 @@ func argillaResponses(r record) []response {
 	for _, q := range byQuestion.keys() {
 		list, _ := byQuestion[q].([]any)
 		for _, e := range list {
-			m, _ := e.(map[string]any)
-			add(q, record(m).text("user_id"), m["value"])
+			if m, _ := e.(map[string]any); submitted(m) {
+				add(q, record(m).text("user_id"), m["value"])
+			}
 		}
 	}
 	byPerson, _ := r["responses"].([]any)
 	for _, e := range byPerson {
 		m, _ := e.(map[string]any)
-		if status := record(m).text("status"); status != "submitted" && status != "" {
+		if !submitted(m) {
 			continue
 		}
 		values := record(m).object("values")
@@ -48,6 +49,12 @@ func argillaResponses(r record) []response {
 		}
 	}
 	return out
+}
+
+// submitted tells whether a response is neither a draft nor discarded.
+func submitted(response record) bool {
+	status := response.text("status")
+	return status == "submitted" || status == ""
 }
 
 // statement is what a person says of an item: a decision, or why it is none here.

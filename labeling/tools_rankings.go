@@ -52,14 +52,15 @@ func argillaRanking(j Judgement) any {
 			ranks = append(ranks, map[string]any{"value": argillaRanked + strconv.Itoa(i+1), "rank": place + 1})
 		}
 		values[rankingQuestion] = ranks
-	case Tie:
-		var ranks []any
-		for i := range j.Item.Answers {
-			ranks = append(ranks, map[string]any{"value": argillaRanked + strconv.Itoa(i+1), "rank": 1})
-		}
-		values[rankingQuestion] = ranks
 	default:
-		values[studioVerdict] = j.Event.Choice
+		var equal []any
+		for i := range j.Item.Answers {
+			equal = append(equal, map[string]any{"value": argillaRanked + strconv.Itoa(i+1), "rank": 1})
+		}
+		values[rankingQuestion] = equal
+		if j.Event.Choice != Tie {
+			values[studioVerdict] = j.Event.Choice
+		}
 	}
 	return argillaAnswered(j, answers, values, nil)
 }

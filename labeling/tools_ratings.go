@@ -64,18 +64,19 @@ func (x *exporter) namedRatings(j Judgement, name func(string) string) (ratings 
 	return ratings, axes
 }
 
-// argillaRating is the record of one person's ratings; ok is false where none of them has a place.
+// argillaRating is the record of one person's ratings; ok is false where none of them has a place. The verdict is the question that is
+// required, for a dataset has to have one and nobody has to rate on every axis.
 func (x *exporter) argillaRating(j Judgement) (rec any, ok bool) {
 	values, metadata := map[string]any{}, map[string]any{}
-	if j.Event.Choice == CantSay {
-		values[ratedVerdict] = CantSay
-	}
 	ratings, axes := x.namedRatings(j, argillaQuestionName)
 	for name, v := range ratings {
 		values[name] = v
 		if axes[name] != name {
 			metadata[axisTitle+name] = axes[name]
 		}
+	}
+	if len(values) > 0 || j.Event.Choice == CantSay {
+		values[ratedVerdict] = j.Event.Choice
 	}
 	return argillaAnswered(j, map[string]any{argillaRated: j.Item.Answers[0].String()}, values, metadata), len(values) > 0
 }

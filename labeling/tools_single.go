@@ -55,6 +55,7 @@ func saidOfOne(it Item, said []response, axis func(question string) string) ([]L
 		switch {
 		case single[a.question] && c != "":
 			judged.add(a.who, statement{Decision: Decision{Choice: c}})
+		case a.question == ratedVerdict && a.value == string(Rated): // beside ratings
 		case a.value == string(CantSay):
 			rated.see(a.who)
 			rated.cantSay[a.who] = true
