@@ -30,7 +30,7 @@ VARIANTFLAGS ?= -short
 $(TOOLCHAIN): scripts/setup.sh go.mod
 	@scripts/setup.sh $@
 
-.PHONY: help setup build quickstart test lint lint-c load race noasm variants sanitizers ci-full arm fuzz bench bench-all bench-ceiling bench-peers bench-gate large plan-check tales tales-seeds chaos check-peft check-studio clean
+.PHONY: help setup build quickstart test lint lint-c load race noasm variants sanitizers ci-full arm fuzz bench bench-all bench-ceiling bench-peers bench-gate large plan-check tales tales-seeds chaos check-peft check-studio check-argilla clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -132,6 +132,9 @@ check-peft: build ## what is exported, loaded in PEFT and transformers where tho
 
 check-studio: build ## label stores sent to Label Studio and read back, where it is installed (STUDIO=label-studio)
 	$${PYTHON:-python3} scripts/check_studio.py bin/plumb $${STUDIO:-label-studio}
+
+check-argilla: build ## label stores sent to the Argilla of ARGILLA_API_URL and ARGILLA_API_KEY and read back (PYTHON=python3 with its SDK)
+	$${PYTHON:-python3} scripts/check_argilla.py bin/plumb
 
 clean: ## remove what was built (runs are kept)
 	rm -rf bin .cache
