@@ -105,13 +105,12 @@ func (im *importer) next() (Labelled, error) {
 		if err := json.Unmarshal(raw, &rec); err != nil {
 			return Labelled{}, fmt.Errorf("%s: %s: not a JSON object: %w", im.name, im.records.where(), err)
 		}
+		if rec.has("annotation_id", "annotator", "lead_time") {
+			return Labelled{}, fmt.Errorf("%s: %s: this is Label Studio's JSON-MIN, which does not say what its values are: export as JSON there",
+				im.name, im.records.where())
+		}
 		if im.out.Format == "" {
-			im.out.Format = detect(rec)
-			switch {
-			case im.out.Format != "":
-			case rec.has("annotation_id", "annotator"):
-				return Labelled{}, fmt.Errorf("%s: %s: this is Label Studio's JSON-MIN, which does not say what its values are: export as JSON there", im.name, im.records.where())
-			default:
+			if im.out.Format = detect(rec); im.out.Format == "" {
 				return Labelled{}, fmt.Errorf("%s: %s: no known format of comparisons has the keys %s; known: %s",
 					im.name, im.records.where(), strings.Join(rec.keys(), ", "), formatNames())
 			}

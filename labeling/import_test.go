@@ -135,16 +135,18 @@ func testImport(t *testing.T) {
 	}
 }
 
-// Annotations brought to Label Studio belong to one user there, and say whose they were; that user's own do not.
+// Annotations brought to Label Studio belong to one user there, and say whose they were; that user's own do not, and a copy that another
+// user has made of one is that user's.
 func TestStudioAnnotationsOfOneUser(t *testing.T) {
 	s := newTestStore(t)
 	_, err := s.Import(context.Background(), strings.NewReader(`[{"id":1,"data":{"prompt":"p","answer1":"a","answer2":"b"},"annotations":[`+
 		`{"completed_by":3,"ground_truth":false,"result":[{"from_name":"comparison","meta":{"annotator":"ann"},"to_name":"answer1","type":"pairwise","value":{"selected":"right"}}]},`+
-		`{"completed_by":3,"result":[{"from_name":"comparison","to_name":"answer1","type":"pairwise","value":{"selected":"left"}}]}]}]`), "f.json", ImportOptions{})
+		`{"completed_by":3,"result":[{"from_name":"comparison","to_name":"answer1","type":"pairwise","value":{"selected":"left"}}]},`+
+		`{"completed_by":4,"parent_annotation":1,"result":[{"from_name":"comparison","meta":{"annotator":"ann"},"to_name":"answer1","type":"pairwise","value":{"selected":"left"}}]}]}]`), "f.json", ImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{`"p": win "b" > "a" by ann`, `"p": win "a" > "b" by user 3`}, summary(t, s)); diff != "" {
+	if diff := cmp.Diff([]string{`"p": win "b" > "a" by ann`, `"p": win "a" > "b" by user 3`, `"p": win "a" > "b" by user 4`}, summary(t, s)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -153,8 +155,9 @@ func TestImportErrorsNameTheLine(t *testing.T) { onBackends(t, testImportErrorsN
 
 func testImportErrorsNameTheLine(t *testing.T) {
 	for in, want := range map[string]string{
-		`{"prompt":"p","chosen":"a","rejected":"b"}` + "\n" + `{"prompt":"p","chosen":3,"rejected":"b"}`:                  "line 2: as trl: chosen: neither text nor",
-		`[{"answer1":"a","answer2":"b","prompt":"p","comparison":[{"selected":"left"}],"annotator":1,"annotation_id":2}]`: "element 1: this is Label Studio's JSON-MIN",
+		`{"prompt":"p","chosen":"a","rejected":"b"}` + "\n" + `{"prompt":"p","chosen":3,"rejected":"b"}`:                                   "line 2: as trl: chosen: neither text nor",
+		`[{"answer1":"a","answer2":"b","prompt":"p","comparison":[{"selected":"left"}],"annotator":1,"annotation_id":2,"lead_time":1.5}]`:  "element 1: this is Label Studio's JSON-MIN",
+		`[{"chosen":"a","rejected":"b","prompt":"p","comparison":[{"selected":"right"}],"annotator":1,"annotation_id":2,"lead_time":1.5}]`: "element 1: this is Label Studio's JSON-MIN",
 		`{"x":1}`: "line 1: no known format of comparisons has the keys x",
 		`{"prompt":"p","chosen":"a","rejected":"b"}` + "\n" + `{"prompt":`:       "line 2: not a JSON object",
 		`[{"prompt":"p","chosen":"a","rejected":"b"}`:                            "element 2: the array does not end",

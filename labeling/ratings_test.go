@@ -167,9 +167,10 @@ func TestRatingsOfOthers(t *testing.T) {
 			[]string{`{q []} "a": u rated kind=2`},
 			1, 1,
 		},
-		"not judged":  {`[{"fields":{"prompt":"q","response":"a"},"responses":{}}]`, nil, 0, 1},
-		"no number":   {`[{"fields":{"prompt":"q","response":"a"},"responses":{"l":[{"value":"fine","user_id":"u"}]}}]`, nil, 1, 1},
-		"half a star": {`[{"data":{"prompt":"q","response":"a"},"annotations":[{"completed_by":7,"result":[{"from_name":"r","type":"rating","value":{"rating":2.5}}]}]}]`, nil, 1, 1},
+		"not judged":    {`[{"fields":{"prompt":"q","response":"a"},"responses":{}}]`, nil, 0, 1},
+		"rated nothing": {`[{"fields":{"prompt":"q","response":"a"},"responses":{"verdict":[{"value":"rated","user_id":"u"}]}}]`, nil, 1, 1},
+		"no number":     {`[{"fields":{"prompt":"q","response":"a"},"responses":{"l":[{"value":"fine","user_id":"u"}]}}]`, nil, 1, 1},
+		"half a star":   {`[{"data":{"prompt":"q","response":"a"},"annotations":[{"completed_by":7,"result":[{"from_name":"r","type":"rating","value":{"rating":2.5}}]}]}]`, nil, 1, 1},
 		"cancelled": {
 			`[{"data":{"prompt":"q","answer":"a"},"annotations":[{"was_cancelled":true,"completed_by":7,"result":[{"from_name":"r","type":"rating","value":{"rating":2}}]},{"completed_by":8,"result":[{"from_name":"r","type":"rating","value":{"rating":3}}]}]}]`,
 			[]string{`{q []} "a": user 8 rated r=3`},

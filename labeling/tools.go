@@ -224,9 +224,13 @@ func studioResult(v any, names [2]string) *Decision {
 	return d
 }
 
-// studioPerson is whose an annotation is: the name that studioAnnotation left with a result, else the tool's own user.
+// studioPerson is whose an annotation is: the name that studioAnnotation left with a result, else the tool's own user, as of a copy of
+// somebody's annotation.
 func studioPerson(annotation record) string {
 	results, _ := annotation["result"].([]any)
+	if annotation["parent_annotation"] != nil {
+		results = nil
+	}
 	for _, e := range results {
 		m, _ := e.(map[string]any)
 		if name := record(m).object("meta").text(studioName); name != "" {

@@ -18,28 +18,27 @@ type response struct {
 func argillaResponses(r record) []response {
 	var out []response
 	people := map[string]bool{}
-	add := func(question, who string, value any) {
-		out = append(out, response{question, who, value})
-		people[who] = true
+	add := func(question string, by record, value any) {
+		who := by.text("user_id")
+		people[who] = true // whose draft it is may be the person named
+		if status := by.text("status"); status == "submitted" || status == "" {
+			out = append(out, response{question, who, value})
+		}
 	}
 	byQuestion := r.object("responses")
 	for _, q := range byQuestion.keys() {
 		list, _ := byQuestion[q].([]any)
 		for _, e := range list {
-			if m, _ := e.(map[string]any); submitted(m) {
-				add(q, record(m).text("user_id"), m["value"])
-			}
+			m, _ := e.(map[string]any)
+			add(q, m, m["value"])
 		}
 	}
 	byPerson, _ := r["responses"].([]any)
 	for _, e := range byPerson {
 		m, _ := e.(map[string]any)
-		if !submitted(m) {
-			continue
-		}
 		values := record(m).object("values")
 		for _, q := range values.keys() {
-			add(q, record(m).text("user_id"), values.object(q)["value"])
+			add(q, m, values.object(q)["value"])
 		}
 	}
 	name := r.object("metadata").text("annotator")
@@ -49,12 +48,6 @@ func argillaResponses(r record) []response {
 		}
 	}
 	return out
-}
-
-// submitted tells whether a response is neither a draft nor discarded.
-func submitted(response record) bool {
-	status := response.text("status")
-	return status == "submitted" || status == ""
 }
 
 // statement is what a person says of an item: a decision, or why it is none here.

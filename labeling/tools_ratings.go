@@ -32,7 +32,7 @@ func argillaQuestionName(axis string) string {
 		}
 		return '_'
 	}, axis)
-	if strings.Trim(name, "_-") == "" || name == ratedVerdict {
+	if strings.Trim(name, "_-") == "" || name == ratedVerdict || name == ratedPrompt || name == argillaRated {
 		return ""
 	}
 	return name

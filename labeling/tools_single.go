@@ -50,18 +50,23 @@ func saidOfOne(it Item, said []response, axis func(question string) string) ([]L
 	}
 	var judged statements
 	var rated ratingsBy
+	var claimed []string // who say that they rated
 	for _, a := range said {
 		c := singleChoice(a.value)
 		switch {
 		case single[a.question] && c != "":
 			judged.add(a.who, statement{Decision: Decision{Choice: c}})
-		case a.question == ratedVerdict && a.value == string(Rated): // beside ratings
+		case a.question == ratedVerdict && a.value == string(Rated):
+			claimed = append(claimed, a.who)
 		case a.value == string(CantSay):
 			rated.see(a.who)
 			rated.cantSay[a.who] = true
 		default:
 			rated.add(a.who, axis(a.question), a.value)
 		}
+	}
+	for _, who := range claimed {
+		rated.other = rated.other || len(rated.ratings[who]) == 0
 	}
 	ratings, err := rated.labelled(it)
 	if len(judged.people) == 0 {

@@ -27,7 +27,7 @@ func testArgillaPeople(t *testing.T) {
 		"exchanged id":   {`{"preference":[{"value":"response_b","user_id":"v"}]}`, []string{`"p": win "y" > "x" by ann margin 1.00`}},
 		"nobody's id":    {`{"preference":[{"value":"tie"}]}`, []string{`"p": tie by ann`}},
 		"nobody answers": {`{}`, nil},
-		"a draft":        {`{"preference":[{"value":"response_b","user_id":"v","status":"draft"},{"value":"tie","user_id":"u","status":"submitted"}]}`, []string{`"p": tie by ann`}},
+		"a draft":        {`{"preference":[{"value":"response_b","user_id":"v","status":"draft"},{"value":"tie","user_id":"u","status":"submitted"}]}`, []string{`"p": tie by u`}},
 	} {
 		s := newTestStore(t)
 		in := `[{"fields":{"prompt":"p","response_a":"x","response_b":"y"},"metadata":{"annotator":"ann","strength":4},"responses":` + c.responses + `}]`

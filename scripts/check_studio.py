@@ -24,6 +24,7 @@ from pathlib import Path
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 VIEWS = ["comparison", "ranking", "rating", "good or bad"]  # in the order of the page
+SAID = {"comparison": 10, "ranking": 4, "rating": 3, "good or bad": 3}  # judgements that judgements() has, a person each
 
 
 def record(fields, metadata=None, **answers):
@@ -91,14 +92,14 @@ class Studio:
                 break
             try:
                 return self.call("version")["label-studio-os-package"]["version"]
-            except (OSError, KeyError):
+            except (OSError, KeyError, ValueError):
                 time.sleep(1)
         sys.exit("check-studio: the server does not answer:\n" + Path(self.log).read_text()[-2000:])
 
     def call(self, path, data=None):
         body = None if data is None else json.dumps(data).encode()
         request = urllib.request.Request(self.url + path, data=body, headers={"Authorization": "Token " + TOKEN, "Content-Type": "application/json"})
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def stop(self):
@@ -107,6 +108,7 @@ class Studio:
             self.server.wait(20)
         except subprocess.TimeoutExpired:
             self.server.kill()
+            self.server.wait()
 
 
 def check(program, studio, folder, kind, records, view):
@@ -124,7 +126,7 @@ def check(program, studio, folder, kind, records, view):
     Path(at(".back.json")).write_text(json.dumps(back))
     plumb(program, "label", "import", at(".back.json"), "--store", at("-back.db"))
     there, again = told(program, at("-there.db")), told(program, at("-back.db"))
-    good = there == again and took["task_count"] == len(records) and took["annotation_count"] == sum(len(t["annotations"]) for t in tasks) > 0
+    good = there == again and took["task_count"] == len(records) and took["annotation_count"] == len(there) == SAID[kind]
     print(f"  {'ok  ' if good else 'FAIL'} {kind}: tasks {took['task_count']}, annotations {took['annotation_count']}")
     if there != again:
         print(f"    sent {json.dumps(there, ensure_ascii=False)}\n    back {json.dumps(again, ensure_ascii=False)}")
