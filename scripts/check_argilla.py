@@ -17,7 +17,7 @@ import urllib.request
 import warnings
 from pathlib import Path
 
-from check_studio import SAID, judgements, plumb, told
+from check_studio import SAID, judgements, plumb, same
 
 
 def absent(why):
@@ -95,12 +95,7 @@ def check(program, server, folder, kind, records, said, settings):
         return False
     Path(at(".back.json")).write_text(json.dumps(back))
     plumb(program, "label", "import", at(".back.json"), "--store", at("-back.db"))
-    there, again = told(program, at("-there.db")), told(program, at("-back.db"))
-    good = there == again and len(back) == len(sent) == said
-    print(f"  {'ok  ' if good else 'FAIL'} {kind}: records {len(back)}")
-    if there != again:
-        print(f"    sent {json.dumps(there, ensure_ascii=False)}\n    back {json.dumps(again, ensure_ascii=False)}")
-    return good
+    return same(program, kind, at, len(back) == len(sent) == said, f"records {len(back)}")
 
 
 def main():

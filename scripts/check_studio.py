@@ -73,6 +73,16 @@ def told(program, store):
     return rows
 
 
+def same(program, kind, at, complete, what):
+    """Says whether the stores of a kind, before the tool and after it, tell the same, and what went through it."""
+    there, again = told(program, at("-there.db")), told(program, at("-back.db"))
+    good = complete and there == again
+    print(f"  {'ok  ' if good else 'FAIL'} {kind}: {what}")
+    if there != again:
+        print(f"    sent {json.dumps(there, ensure_ascii=False)}\n    back {json.dumps(again, ensure_ascii=False)}")
+    return good
+
+
 class Studio:
     """A running Label Studio."""
 
@@ -125,12 +135,8 @@ def check(program, studio, folder, kind, records, view):
         return False
     Path(at(".back.json")).write_text(json.dumps(back))
     plumb(program, "label", "import", at(".back.json"), "--store", at("-back.db"))
-    there, again = told(program, at("-there.db")), told(program, at("-back.db"))
-    good = there == again and took["task_count"] == len(records) and took["annotation_count"] == len(there) == SAID[kind]
-    print(f"  {'ok  ' if good else 'FAIL'} {kind}: tasks {took['task_count']}, annotations {took['annotation_count']}")
-    if there != again:
-        print(f"    sent {json.dumps(there, ensure_ascii=False)}\n    back {json.dumps(again, ensure_ascii=False)}")
-    return good
+    complete = took["task_count"] == len(records) and took["annotation_count"] == SAID[kind]
+    return same(program, kind, at, complete, f"tasks {took['task_count']}, annotations {took['annotation_count']}")
 
 
 def main():
