@@ -60,8 +60,8 @@ type Source struct {
 	SHA256 string
 	// Limit takes that many records from the start, of those in part, 0 = all.
 	Limit int
-	// Pairs is how many pairs are made across labels at most, where the records carry a scalar label; each record is in one
-	// pair or none. Default 0: as many as can be.
+	// Pairs is how many pairs are made at most, where the records carry a scalar label or are answers judged good or bad one by
+	// one; each record is in one pair or none. Default 0: as many as can be.
 	Pairs int
 
 	dataset.Reading `yaml:",inline"`

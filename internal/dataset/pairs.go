@@ -3,11 +3,12 @@ package dataset
 import (
 	"container/heap"
 	"errors"
+	"fmt"
 
 	"plumb/internal/rng"
 )
 
-// pairStream tells the draws of Pairs from those of others with the same seed.
+// pairStream tells the draws of Pairs and JudgedPairs from those of others with the same seed.
 const pairStream = 0x7061697273 // "pairs"
 
 // Pairs makes comparisons of labelled texts: each text is in at most one pair, with a text of another label, and the one
@@ -49,11 +50,54 @@ func Pairs(texts []Labelled, seed uint64) (pairs []Comparison, left int, err err
 		left += len(g)
 	}
 	// The order of the pairs says nothing about their labels.
-	shuffled := make([]Comparison, len(pairs))
+	return shuffled(pairs, src), left, nil
+}
+
+func shuffled(pairs []Comparison, src *rng.Source) []Comparison {
+	out := make([]Comparison, len(pairs))
 	for i, k := range src.Perm(len(pairs)) {
-		shuffled[i] = pairs[k]
+		out[i] = pairs[k]
 	}
-	return shuffled, left, nil
+	return out
+}
+
+// JudgedPairs makes comparisons of answers that were judged one by one: each is in at most one pair, a good and a bad answer
+// to the very same prompt. As many pairs are made as that allows; who meets whom is drawn by seed. left is the number of
+// answers without a counterpart. Where nothing was asked, whole texts are compared, as Pairs does.
+func JudgedPairs(judged []Judgement, seed uint64) (pairs []Comparison, left int, err error) {
+	src := rng.New(seed, pairStream)
+	type sides struct{ good, bad []Judgement }
+	prompts := map[string]*sides{}
+	var order []*sides // of their first answer among the shuffled: a map has no order that a seed could tell
+	for _, i := range src.Perm(len(judged)) {
+		j := judged[i]
+		// A text and a conversation behind one empty prompt cannot be compared.
+		key := fmt.Sprintf("%t %#v", j.Completion.IsChat(), j.Prompt)
+		s := prompts[key]
+		if s == nil {
+			s = &sides{}
+			prompts[key], order = s, append(order, s)
+		}
+		if j.Good {
+			s.good = append(s.good, j)
+		} else {
+			s.bad = append(s.bad, j)
+		}
+	}
+	for _, s := range order {
+		n := min(len(s.good), len(s.bad))
+		for k, good := range s.good[:n] {
+			pairs = append(pairs, Comparison{
+				Origin: good.Origin, Prompt: good.Prompt, Chosen: good.Completion, Rejected: s.bad[k].Completion, Better: 1,
+				Across: good.Prompt.Empty(),
+			})
+		}
+		left += len(s.good) + len(s.bad) - 2*n
+	}
+	if pairs == nil {
+		return nil, left, errors.New("no prompt has both a good and a bad answer: there is nothing to compare")
+	}
+	return shuffled(pairs, src), left, nil
 }
 
 // labelGroups is a heap of texts by label, the largest group on top, of equal ones that with the higher label.

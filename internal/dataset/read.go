@@ -30,9 +30,9 @@ type Options struct {
 	Opening int
 	// Words is how many words of a plain or labelled text are read at most, cut behind a sentence; 0: all. See Reading.
 	Words int
-	// Pairs is how many pairs are made across the labels of labelled texts at most; 0: as many as can be.
+	// Pairs is how many pairs are made of labelled texts, or of judged answers, at most; 0: as many as can be.
 	Pairs int
-	// Seed draws the pairs that are made of labelled texts.
+	// Seed draws those pairs.
 	Seed uint64
 	// MaxRecord bounds the bytes of one record; 0 is 64 MiB.
 	MaxRecord int
@@ -276,32 +276,46 @@ func openingWords(s string, n int) int {
 	return len(s)
 }
 
-// ReadComparisons reads pairs of a better and a worse answer. Labelled texts are paired across labels (Pairs).
+// ReadComparisons reads pairs of a better and a worse answer. Labelled texts are paired across labels (Pairs), judged answers
+// by prompt (JudgedPairs).
 func ReadComparisons(path string, o Options) ([]Comparison, Summary, error) {
 	var out []Comparison
 	var labelled []Labelled
+	var judged []Judgement
 	s, err := scan(path, o, func(record any, s *Summary) error {
 		switch r := record.(type) {
 		case []Comparison:
 			out = append(out, r...)
 		case Labelled:
 			labelled = append(labelled, r)
+		case Judgement:
+			judged = append(judged, r)
 		default:
-			return fmt.Errorf("%s (format %s) cannot be compared; wanted are pairs of chosen and rejected, or labelled texts", s.Kind, s.Format)
+			return fmt.Errorf("%s (format %s) cannot be compared; wanted are pairs of chosen and rejected, judged answers, or labelled texts", s.Kind, s.Format)
 		}
 		return nil
 	})
-	if err == nil && labelled != nil {
-		var left int
-		if out, left, err = Pairs(labelled, o.Seed); err != nil {
-			err = fmt.Errorf("%s: %w", path, err)
-		}
-		s.Notes = append(s.Notes, fmt.Sprintf("%d pairs made across labels, seed %d; %d texts found no partner", len(out), o.Seed, left))
-		if o.Pairs > 0 && o.Pairs < len(out) {
-			out = out[:o.Pairs]
-		}
+	left, made := 0, ""
+	switch {
+	case err != nil:
+		return finish(out, s, err)
+	case labelled != nil:
+		out, left, err = Pairs(labelled, o.Seed)
+		made = fmt.Sprintf("%d pairs made across labels, seed %d; %d texts found no partner", len(out), o.Seed, left)
+	case judged != nil:
+		out, left, err = JudgedPairs(judged, o.Seed)
+		made = fmt.Sprintf("%d pairs made of a good and a bad answer to one prompt, seed %d; %d answers had no counterpart", len(out), o.Seed, left)
+	default:
+		return finish(out, s, nil)
 	}
-	return finish(out, s, err)
+	if err != nil {
+		return finish(out, s, fmt.Errorf("%s: %w", path, err))
+	}
+	s.Notes = append(s.Notes, made)
+	if o.Pairs > 0 && o.Pairs < len(out) {
+		out = out[:o.Pairs]
+	}
+	return finish(out, s, nil)
 }
 
 // ReadJudgements reads answers judged one by one.

@@ -49,11 +49,11 @@ type Comparison struct {
 	// Scores are the record's own scores of Chosen and Rejected, if HasScores.
 	Scores    [2]float64
 	HasScores bool
-	// Across says that Pairs put two unrelated texts together: what both happen to begin with is no prompt.
+	// Across says that two unrelated texts were put together: what both happen to begin with is no prompt.
 	Across bool
 }
 
-// Judgement is a continuation that was judged by itself: good or bad (KTO's unpaired data).
+// Judgement is a continuation that was judged by itself: good or bad (KTO's unpaired data). JudgedPairs makes comparisons.
 type Judgement struct {
 	Origin
 	Prompt, Completion Passage
