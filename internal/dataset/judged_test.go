@@ -106,3 +106,29 @@ func TestJudgedPairsOfFewPrompts(t *testing.T) {
 		t.Errorf("%d pairs, %v, %v", len(got), s, err)
 	}
 }
+
+// Scores of the answers are no margin; that they are not used is said, with how many records have them.
+func TestScoresAreSaidToBeUnused(t *testing.T) {
+	said := " score both answers, which is not used: a margin is what the field margin says"
+	for text, want := range map[string]string{
+		`{"prompt":"p","chosen":"a","rejected":"b","score_chosen":9,"score_rejected":2}` + "\n" +
+			`{"prompt":"p","chosen":"c","rejected":"d","score_chosen":8,"score_rejected":7,"margin":0.5}` + "\n" +
+			`{"prompt":"p","chosen":"e","rejected":"f"}`: "; 2 records" + said,
+		`{"history":"h","human_ref_A":"a","human_ref_B":"b","labels":0,"score_A":3,"score_B":9}`: "; 1 records" + said,
+		`{"prompt":"p","chosen":"a","rejected":"b","margin":0.5}`:                                "",
+		`{"text":"fine","label":1}` + "\n" + `{"text":"bad","label":0}`:                          "",
+	} {
+		got, s, err := ReadComparisons(write(t, "a.jsonl", text), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(s.String(), want) || want == "" && strings.Contains(s.String(), "score") {
+			t.Errorf("%s:\nsaid %q, want %q", text, s, want)
+		}
+		for _, c := range got {
+			if c.Margin != 0 && c.Margin != 0.5 {
+				t.Errorf("%s: margin %g", text, c.Margin)
+			}
+		}
+	}
+}

@@ -282,9 +282,13 @@ func ReadComparisons(path string, o Options) ([]Comparison, Summary, error) {
 	var out []Comparison
 	var labelled []Labelled
 	var judged []Judgement
+	scored := 0
 	s, err := scan(path, o, func(record any, s *Summary) error {
 		switch r := record.(type) {
 		case []Comparison:
+			if r[0].HasScores {
+				scored++
+			}
 			out = append(out, r...)
 		case Labelled:
 			labelled = append(labelled, r)
@@ -295,6 +299,9 @@ func ReadComparisons(path string, o Options) ([]Comparison, Summary, error) {
 		}
 		return nil
 	})
+	if scored > 0 {
+		s.Notes = append(s.Notes, fmt.Sprintf("%d records score both answers, which is not used: a margin is what the field margin says", scored))
+	}
 	left, made := 0, ""
 	switch {
 	case err != nil:

@@ -46,7 +46,7 @@ type Comparison struct {
 	Better float64
 	// Margin is the least difference of rewards asked for (reward units, Touvron et al. 2023, eq. 2), 0 if none is given.
 	Margin float64
-	// Scores are the record's own scores of Chosen and Rejected, if HasScores.
+	// Scores are the record's own scores of Chosen and Rejected, if HasScores. Nothing is learned from them.
 	Scores    [2]float64
 	HasScores bool
 	// Across says that two unrelated texts were put together: what both happen to begin with is no prompt.
