@@ -212,6 +212,40 @@ func clipText(s string, most int) string {
 	return s
 }
 
+// The most characters of a record that is shown on one line, and of a text in it.
+const (
+	briefRecord = 240
+	briefText   = 60
+)
+
+// brief is a row on one line, its long texts cut so that every field has a chance to be seen.
+func brief(r dataset.Row) string {
+	return clipText(encodeFields(dataset.Row{Fields: shortTexts(r.Fields).(chat.Object)}), briefRecord)
+}
+
+// shortTexts cuts the texts in a value of chat.DecodeJSON.
+func shortTexts(v any) any {
+	switch x := v.(type) {
+	case chat.Object:
+		out := make(chat.Object, len(x))
+		for i, f := range x {
+			out[i] = chat.Field{Key: f.Key, Value: shortTexts(f.Value)}
+		}
+		return out
+	case []any:
+		out := make([]any, len(x))
+		for i, item := range x {
+			out[i] = shortTexts(item)
+		}
+		return out
+	case string:
+		if r := []rune(x); len(r) > briefText {
+			return string(r[:briefText]) + "…"
+		}
+	}
+	return v
+}
+
 // encodeFields writes a row as one JSON object.
 func encodeFields(r dataset.Row) string { return string(appendValue(nil, r.Fields)) }
 
@@ -267,8 +301,14 @@ func (p *pipeline) promptsOf(key, path string, opt dataset.Options) ([]dataset.P
 	return read, nil
 }
 
-// say tells what was read: type, counts, what was dropped.
+// say tells what was read and shows the first record on one line.
 func (p *pipeline) say(s dataset.Summary) {
+	p.sayRead(s)
+	p.note("first record, %s: %s", s.First.Origin, brief(s.First))
+}
+
+// sayRead tells what was read: type, counts, what was dropped.
+func (p *pipeline) sayRead(s dataset.Summary) {
 	if len(s.Dropped) > 0 {
 		p.warn("%s", s)
 		return

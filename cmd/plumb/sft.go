@@ -155,7 +155,7 @@ func (p *pipeline) sftSource(enc *dataset.Encoder, c sft.Config, path string, op
 	if err != nil {
 		return nil, nil, err
 	}
-	p.say(s)
+	p.sayRead(s)
 	segments, err := enc.Segments(ds[0])
 	if err != nil {
 		return nil, nil, err
