@@ -92,13 +92,13 @@ func dropped(s Summary) int {
 // The same records in every container and packing.
 func TestContainers(t *testing.T) {
 	rows := [][2]string{{"p one", "c\t1"}, {"p \"two\"", "c,2\nline"}, {"pé", "c3"}}
-	var jsonl, json, csv, ndjson bytes.Buffer
+	var jsonl, json, csv, spread bytes.Buffer
 	json.WriteString("\ufeff [\n")
 	csv.WriteString("prompt,completion\n")
 	for i, r := range rows {
 		obj := fmt.Sprintf(`{"prompt":%s,"completion":%s}`, quote(r[0]), quote(r[1]))
 		jsonl.WriteString(obj + "\r\n\n")
-		ndjson.WriteString(strings.ReplaceAll(obj, `,"c`, ",\n \"c"))
+		spread.WriteString(strings.ReplaceAll(obj, `,"c`, ",\n \"c"))
 		if i > 0 {
 			json.WriteString(",")
 		}
@@ -107,7 +107,7 @@ func TestContainers(t *testing.T) {
 	}
 	json.WriteString("]\n")
 	for name, content := range map[string]string{
-		"a.jsonl": jsonl.String(), "a.json": json.String(), "a.csv": csv.String(), "b.json": ndjson.String(),
+		"a.jsonl": jsonl.String(), "a.ndjson": jsonl.String(), "a.json": json.String(), "a.csv": csv.String(), "b.json": spread.String(),
 		"c.json": `{"version":1,"data":` + strings.TrimSpace(strings.TrimPrefix(json.String(), "\ufeff")) + `}`, "A.JSONL": jsonl.String(),
 	} {
 		for _, packing := range []string{"", ".gz", ".zst"} {
@@ -129,14 +129,16 @@ func TestContainers(t *testing.T) {
 		}
 	}
 	tsv := "prompt\tcompletion\nfirst \"quoted\tc\n\nsecond\td\n"
-	got, _, err := records(t, write(t, "a.tsv", tsv), Options{})
-	if err != nil || len(got) != 2 || shownRecord(got[0]) != `prompt <first "quoted> completion <c>` || got[1].(Demonstration).Line != 4 {
-		t.Errorf("tsv: %v, %v", got, err)
-	}
 	docs := "one\ntwo\n<|endoftext|>\n<|endoftext|>three<|endoftext|>\n"
-	got, s, err := records(t, write(t, "a.txt", docs), Options{})
-	if err != nil || len(got) != 2 || got[0].(Text).Text != "one\ntwo\n" || got[1].(Text).Text != "three" || got[1].(Text).Line != 4 {
-		t.Errorf("txt: %v, %v, %v", got, s, err)
+	for _, packing := range []string{"", ".gz", ".zst"} {
+		got, s, err := records(t, write(t, "a.tsv"+packing, pack(t, tsv, packing)), Options{})
+		if err != nil || len(got) != 2 || shownRecord(got[0]) != `prompt <first "quoted> completion <c>` || got[1].(Demonstration).Line != 4 || s.Container != "tsv" {
+			t.Errorf("tsv%s: %v, %v, %v", packing, got, s, err)
+		}
+		got, s, err = records(t, write(t, "a.txt"+packing, pack(t, docs, packing)), Options{})
+		if err != nil || len(got) != 2 || got[0].(Text).Text != "one\ntwo\n" || got[1].(Text).Text != "three" || got[1].(Text).Line != 4 || s.Container != "txt" {
+			t.Errorf("txt%s: %v, %v, %v", packing, got, s, err)
+		}
 	}
 }
 
