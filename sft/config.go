@@ -146,7 +146,11 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("%s: %q, want one of %v", key, v, of))
 	}
 	check(len(c.Data) > 0, "data: name at least one file")
+	weighed := 0
 	for i, d := range c.Data {
+		if d.Weight > 0 {
+			weighed++
+		}
 		check(d.Path != "", "data: entry %d has no path", i+1)
 		check(d.Weight >= 0, "data: %s: weight %g, want at least 0", d.Path, d.Weight)
 		check(d.Limit >= 0, "data: %s: limit %d, want at least 0", d.Path, d.Limit)
@@ -154,6 +158,7 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("data: %s: %w", d.Path, err))
 		}
 	}
+	check(weighed == 0 || weighed == len(c.Data), "data: %d of %d sources have a weight; give every source one, or none", weighed, len(c.Data))
 	among("task", c.Task, "instruct", "pretrain")
 	among("overlong", c.Overlong, "drop", "keep_start", "keep_end")
 	among("peft.method", c.Peft.Method, "lora", "full", "scratch")

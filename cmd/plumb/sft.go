@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -196,16 +195,10 @@ func splitSources[E any](sources [][]E, keys [][]string, share float64, seed uin
 // as there are, of each source its weight over the sum; some come several times
 // then, and others not at all.
 func (p *pipeline) mix(data []sft.Source, sources [][]dataset.Example) ([]dataset.Example, error) {
-	total, sum, weighed := 0, 0.0, 0
+	total, sum := 0, 0.0
 	for i, rows := range sources {
 		total += len(rows)
 		sum += data[i].Weight
-		if data[i].Weight > 0 {
-			weighed++
-		}
-	}
-	if weighed > 0 && weighed < len(data) {
-		return nil, errors.New("sft.data: give every source a weight, or none")
 	}
 	mixture := make([]dataset.Source, len(sources))
 	for i, rows := range sources {
@@ -213,7 +206,7 @@ func (p *pipeline) mix(data []sft.Source, sources [][]dataset.Example) ([]datase
 		if len(rows) == 0 {
 			p.warn("sft: every row of %s is held out", data[i].Path)
 			mixture[i].Weight = 0
-		} else if weighed > 0 {
+		} else if sum > 0 {
 			mixture[i].Weight = data[i].Weight / sum * float64(total) / math.Max(float64(len(rows)), 1)
 		}
 	}
