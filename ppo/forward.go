@@ -20,43 +20,61 @@ type micro struct {
 	rows    []int32 // [n] the hidden row that predicts response token i; V(s_t) is read there too
 	targets []int32 // [n] that token
 	ends    []int32 // of each sequence, the hidden row of its last response token, where the pass has that
+
+	ids       []int32   // of all sequences, one after another
+	sequences [][]int32 // pieces of ids
 }
 
 // micros cuts trajectories which into passes of at most limit tokens each (one sequence at least). The last response token
 // predicts nothing and is left out, unless the passes are to be whole.
 func (tr *Trajectories) micros(which []int, limit int, whole bool) []micro {
 	var out []micro
-	for lo := 0; lo < len(which); {
-		hi, tokens := lo, 0
-		for hi < len(which) {
-			n := len(tr.Prompts[which[hi]]) + len(tr.Responses[which[hi]])
-			if !whole {
-				n--
-			}
-			if hi > lo && tokens+n > limit {
-				break
-			}
-			tokens += n
-			hi++
-		}
-		out = append(out, tr.micro(which[lo:hi], whole))
-		lo = hi
+	for len(which) > 0 {
+		n := tr.fit(which, limit, whole)
+		var m micro
+		tr.lay(&m, which[:n], whole)
+		out, which = append(out, m), which[n:]
 	}
 	return out
 }
 
-func (tr *Trajectories) micro(which []int, whole bool) micro {
-	m := micro{which: which}
-	var sequences [][]int32
+// fit is how many of trajectories which the first pass takes.
+func (tr *Trajectories) fit(which []int, limit int, whole bool) int {
+	tokens := 0
+	for k, i := range which {
+		n := len(tr.Prompts[i]) + len(tr.Responses[i])
+		if !whole {
+			n--
+		}
+		if k > 0 && tokens+n > limit {
+			return k
+		}
+		tokens += n
+	}
+	return len(which)
+}
+
+// lay makes m the pass over trajectories which, in the memory it has.
+func (tr *Trajectories) lay(m *micro, which []int, whole bool) {
+	m.which, m.lengths, m.ids, m.sequences = which, m.lengths[:0], m.ids[:0], m.sequences[:0]
+	m.rows, m.targets, m.ends = m.rows[:0], m.targets[:0], m.ends[:0]
 	for _, i := range which {
 		r := tr.Responses[i]
 		m.lengths = append(m.lengths, len(tr.Prompts[i])+len(r)-1)
 		if !whole {
 			r = r[:len(r)-1]
 		}
-		sequences = append(sequences, slices.Concat(tr.Prompts[i], r))
+		m.ids = append(append(m.ids, tr.Prompts[i]...), r...)
 	}
-	m.batch = model.PackTree(model.MinShared, sequences...)
+	at := 0
+	for k := range which { // ids moves no more
+		n := m.lengths[k]
+		if whole {
+			n++
+		}
+		m.sequences, at = append(m.sequences, m.ids[at:at+n]), at+n
+	}
+	m.batch.Pack(model.MinShared, m.sequences...)
 	for k, i := range which {
 		if whole {
 			m.ends = append(m.ends, m.batch.Row(k, m.lengths[k]))
@@ -66,7 +84,6 @@ func (tr *Trajectories) micro(which []int, whole bool) micro {
 			m.targets = append(m.targets, id)
 		}
 	}
-	return m
 }
 
 // all names every trajectory.
@@ -110,6 +127,7 @@ func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values
 		}
 	}
 	tr.trunk = make([][]float32, tr.B())
+	trunks := l.trunkOf(tr)
 	if l.scoreOnTrunk {
 		tr.RawScores = make([]float64, 0, tr.B())
 	}
@@ -134,7 +152,8 @@ func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values
 		}
 		if l.trunk > 0 {
 			for k, i := range m.which {
-				tr.trunk[i] = make([]float32, m.lengths[k]*x.Cols)
+				n := m.lengths[k] * x.Cols
+				tr.trunk[i], trunks = trunks[:n], trunks[n:]
 				for t := range m.lengths[k] {
 					copy(tr.trunk[i][t*x.Cols:(t+1)*x.Cols], x.Data[int(m.batch.Row(k, t))*x.Cols:])
 				}
@@ -144,8 +163,21 @@ func (l *learner) judged(ctx context.Context, tr *Trajectories) (refLogp, values
 	return refLogp, values, nil
 }
 
+// trunkOf is room for the trunk of all responses, nothing where none is kept. The next batch takes it over.
+func (l *learner) trunkOf(tr *Trajectories) []float32 {
+	if l.trunk == 0 {
+		return nil
+	}
+	n := 0
+	for i := range tr.Responses {
+		n += (len(tr.Prompts[i]) + len(tr.Responses[i]) - 1) * l.model.Config.Hidden
+	}
+	l.trunks = slices.Grow(l.trunks[:0], n)[:n]
+	return l.trunks
+}
+
 // criticHidden is the critic's hidden states of a pass, recorded, from the kept trunk where there is one.
-func (l *learner) criticHidden(tr *Trajectories, m micro) *tensor.Tensor {
+func (l *learner) criticHidden(tr *Trajectories, m *micro) *tensor.Tensor {
 	if l.trunk == 0 {
 		return l.model.Hidden(l.tape, l.critic.adapter, m.batch.Batch)
 	}

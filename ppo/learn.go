@@ -41,7 +41,10 @@ type learner struct {
 	scoreOnTrunk           bool
 	reward                 *peft.Adapter
 	rewardGain, rewardBias float64
-	kept                   []float32 // scratch of criticHidden
+	trunks                 []float32 // what trajectories keep of the trunk
+	kept                   []float32 // the same of one pass
+	pass                   micro     // the one that is learned from
+	vectors                vectors   // of the step that is learned from
 
 	show   Progress
 	room   func(coming int) int // nil: any, or the tape is bounded already
@@ -210,14 +213,24 @@ type step struct {
 	policyLR         float64
 	criticLR         float64
 
+	vectors
+	stats stepStats
+}
+
+// vectors are those of a step. The learner keeps their memory from step to step: a step's live until the next is made.
+type vectors struct {
 	weights                                 []float64 // [n] of every token in the step's losses
 	oldLogp, advantages, oldValues, returns []float64 // [n]
 	policyLogp, entropy, values             []float64 // [n] by the models as they are now
-	stats                                   stepStats
+}
+
+// emptied is the same memory with nothing in it.
+func (v vectors) emptied() vectors {
+	return vectors{v.weights[:0], v.oldLogp[:0], v.advantages[:0], v.oldValues[:0], v.returns[:0], v.policyLogp[:0], v.entropy[:0], v.values[:0]}
 }
 
 func (l *learner) newStep(tr *Trajectories, which []int, st *state) *step {
-	s := &step{l: l, tr: tr, which: which}
+	s := &step{l: l, tr: tr, which: which, vectors: l.vectors.emptied()}
 	s.policyLR, s.criticLR = l.rates(st)
 	var lengths []int
 	for _, i := range which {
@@ -228,7 +241,7 @@ func (l *learner) newStep(tr *Trajectories, which []int, st *state) *step {
 		s.oldValues = append(s.oldValues, tr.OldValues[a:b]...)
 		s.returns = append(s.returns, tr.Returns[a:b]...)
 	}
-	s.weights = l.c.Aggregation.Weights(lengths, float64(l.c.Sampling.MaxNew))
+	s.weights = l.c.Aggregation.AppendWeights(s.weights, lengths, float64(l.c.Sampling.MaxNew))
 	s.stats.trainedPolicy = st.Update >= l.c.Critic.Warmup
 	return s
 }
@@ -285,10 +298,14 @@ func (l *learner) rates(st *state) (policy, critic float64) {
 // gradients adds up the micro-batches' gradients and computes the step's statistics. Nothing moves.
 func (s *step) gradients(ctx context.Context) error {
 	l := s.l
-	for _, m := range s.tr.micros(s.which, l.c.MicroTokens, false) {
+	m := &l.pass
+	for which := s.which; len(which) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		n := s.tr.fit(which, l.c.MicroTokens, false)
+		s.tr.lay(m, which[:n], false)
+		which = which[n:]
 		a := len(s.values)
 		b := a + len(m.rows)
 		if s.stats.trainedPolicy {
@@ -306,12 +323,13 @@ func (s *step) gradients(ctx context.Context) error {
 			l.tape.Backward()
 		}
 	}
+	l.vectors = s.vectors
 	s.summarise()
 	return nil
 }
 
 // policyPass seeds the gradient of the policy loss of tokens a to b of the step.
-func (s *step) policyPass(m micro, h *tensor.Tensor, a, b int) {
+func (s *step) policyPass(m *micro, h *tensor.Tensor, a, b int) {
 	l := s.l
 	logp, entropy := l.model.LogProbs(l.tape, l.policy.adapter, h, m.rows, m.targets, l.temperature)
 	s.policyLogp, s.entropy = widen(s.policyLogp, logp), widen(s.entropy, entropy)
@@ -328,7 +346,7 @@ func (s *step) policyPass(m micro, h *tensor.Tensor, a, b int) {
 }
 
 // valuePass seeds the gradient of coef times the value loss of tokens a to b of the step.
-func (s *step) valuePass(m micro, h *tensor.Tensor, a, b int, coef float64) {
+func (s *step) valuePass(m *micro, h *tensor.Tensor, a, b int, coef float64) {
 	l := s.l
 	values := l.model.Scores(l.tape, l.critic.adapter, h, m.rows)
 	s.values = l.widenValues(s.values, values)

@@ -19,6 +19,10 @@ type plan struct {
 	batch    int
 	perEpoch int
 	steps    int
+
+	order []int // pairs in the order of epoch, once it was asked for
+	epoch int
+	step  []Pair // of the step asked for last
 }
 
 func newPlan(c Config, train []Pair, seed uint64) plan {
@@ -37,20 +41,24 @@ func newPlan(c Config, train []Pair, seed uint64) plan {
 	return p
 }
 
-func (p plan) pairs(k int) []Pair {
-	epoch, at := k/p.perEpoch, k%p.perEpoch
-	var order []int
-	for _, g := range rng.New(p.seed, orderStream, uint64(epoch)).Perm(len(p.byPrompt)) {
-		order = append(order, p.byPrompt[g]...)
+// pairs are those of step k, counted from 0.
+func (p *plan) pairs(k int) []Pair {
+	if epoch := k / p.perEpoch; p.order == nil || epoch != p.epoch {
+		p.order, p.epoch = p.order[:0], epoch
+		for _, g := range rng.New(p.seed, orderStream, uint64(epoch)).Perm(len(p.byPrompt)) {
+			p.order = append(p.order, p.byPrompt[g]...)
+		}
 	}
-	var out []Pair
-	for _, i := range order[at*p.batch : min((at+1)*p.batch, len(order))] {
-		out = append(out, p.train[i])
+	at := k % p.perEpoch * p.batch
+	p.step = p.step[:0]
+	for _, i := range p.order[at:min(at+p.batch, len(p.order))] {
+		p.step = append(p.step, p.train[i])
 	}
-	return out
+	return p.step
 }
 
-func (p plan) epoch(k int) float64 { return float64(k) / float64(p.perEpoch) }
+// epochs is how many k steps are.
+func (p *plan) epochs(k int) float64 { return float64(k) / float64(p.perEpoch) }
 
 // stepStats are the metrics of one step.
 type stepStats struct {
@@ -61,29 +69,37 @@ type stepStats struct {
 // parts cuts pairs into micro-batches of about limit tokens, both sides of a pair together.
 func parts(pairs []Pair, limit int) [][]Pair {
 	var out [][]Pair
-	n := 0
+	from, n := 0, 0
 	for i, p := range pairs {
 		size := len(p.Chosen) + len(p.Rejected)
-		if i == 0 || n+size > limit {
-			out, n = append(out, nil), 0
+		if i > from && n+size > limit {
+			out = append(out, pairs[from:i])
+			from, n = i, 0
 		}
-		out[len(out)-1] = append(out[len(out)-1], p)
 		n += size
 	}
-	return out
+	return append(out, pairs[from:])
 }
 
-// pack lays the sides of pairs one after another, what they begin with once, and names their last tokens.
-func pack(pairs []Pair, minShared int) (b model.Tree, last []int32) {
-	var sides [][]int32
+// scratch is what the bookkeeping of a step is written into, kept from step to step.
+type scratch struct {
+	sides [][]int32 // of a micro-batch
+	tree  model.Tree
+	last  []int32
+}
+
+// pack lays the sides of pairs one after another, what they begin with once, and names their last tokens. All of it lives until
+// the next call.
+func (x *scratch) pack(pairs []Pair, minShared int) (b model.Batch, last []int32) {
+	x.sides, x.last = x.sides[:0], x.last[:0]
 	for _, p := range pairs {
-		sides = append(sides, p.Chosen, p.Rejected)
+		x.sides = append(x.sides, p.Chosen, p.Rejected)
 	}
-	b = model.PackTree(minShared, sides...)
-	for i, s := range sides {
-		last = append(last, b.Row(i, len(s)-1))
+	x.tree.Pack(minShared, x.sides...)
+	for i, s := range x.sides {
+		x.last = append(x.last, x.tree.Row(i, len(s)-1))
 	}
-	return b, last
+	return x.tree.Batch, x.last
 }
 
 // lossInputs are the vectors of a loss over pairs, scores alternating chosen and rejected.
@@ -102,13 +118,13 @@ func (t *trainer) gradients(pairs []Pair) stepStats {
 	s := stepStats{pairs: len(pairs)}
 	var chosen, rejected []float64
 	for _, part := range parts(pairs, t.c.MicroTokens) {
-		b, last := pack(part, model.MinSharedInTraining(t.in.Adapter))
+		b, last := t.scratch.pack(part, model.MinSharedInTraining(t.in.Adapter))
 		t.tape.Reset()
 		t.tape.Drop(t.in.Seed, uint64(t.state.Step), uint64(s.tokens))
 		for _, p := range part {
 			s.tokens += len(p.Chosen) + len(p.Rejected)
 		}
-		scores := t.in.Model.Scores(t.tape, t.in.Adapter, t.in.Model.Hidden(t.tape, t.in.Adapter, b.Batch), last)
+		scores := t.in.Model.Scores(t.tape, t.in.Adapter, t.in.Model.Hidden(t.tape, t.in.Adapter, b), last)
 		w := make([]float64, len(part))
 		for i := range w {
 			w[i] = 1 / float64(len(pairs))

@@ -68,6 +68,8 @@ type trainer struct {
 	state  state
 	held   Accuracy // as last measured, after step heldAt
 	heldAt int
+
+	scratch scratch
 }
 
 // Result is how a training ended.
@@ -235,7 +237,7 @@ func (t *trainer) log(s stepStats, norm, lr float64, spent kernels.Spent) error 
 		{Key: "max_reward", Value: s.max},
 		{Key: "grad_norm", Value: norm},
 		{Key: "learning_rate", Value: lr},
-		{Key: "epoch", Value: t.plan.epoch(step)},
+		{Key: "epoch", Value: t.plan.epochs(step)},
 		{Key: "num_tokens", Value: float64(t.state.Tokens)},
 	})
 	if err != nil {

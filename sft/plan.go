@@ -18,6 +18,10 @@ type plan struct {
 	batch    int
 	perEpoch int // steps
 	steps    int // in all
+
+	order []int // of epoch, once it was asked for
+	epoch int
+	step  []Row // of the step asked for last
 }
 
 func newPlan(c Config, train []Row, seed uint64) (plan, error) {
@@ -33,16 +37,17 @@ func newPlan(c Config, train []Row, seed uint64) (plan, error) {
 }
 
 // rows are those of step k, counted from 0.
-func (p plan) rows(k int) []Row {
-	epoch, at := k/p.perEpoch, k%p.perEpoch
-	order := rng.New(p.seed, orderStream, uint64(epoch)).Perm(len(p.train))
-	lo, hi := at*p.batch, min((at+1)*p.batch, len(order))
-	out := make([]Row, 0, hi-lo)
-	for _, i := range order[lo:hi] {
-		out = append(out, p.train[i])
+func (p *plan) rows(k int) []Row {
+	if epoch := k / p.perEpoch; p.order == nil || epoch != p.epoch {
+		p.order, p.epoch = rng.New(p.seed, orderStream, uint64(epoch)).Perm(len(p.train)), epoch
 	}
-	return out
+	lo := k % p.perEpoch * p.batch
+	p.step = p.step[:0]
+	for _, i := range p.order[lo:min(lo+p.batch, len(p.order))] {
+		p.step = append(p.step, p.train[i])
+	}
+	return p.step
 }
 
-// epoch is how many epochs k steps are.
-func (p plan) epoch(k int) float64 { return float64(k) / float64(p.perEpoch) }
+// epochs is how many k steps are.
+func (p *plan) epochs(k int) float64 { return float64(k) / float64(p.perEpoch) }

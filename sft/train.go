@@ -77,6 +77,8 @@ type trainer struct {
 	rates optim.Schedule
 	state state
 	best  []float32 // the best parameters so far
+
+	scratch scratch
 }
 
 // Train runs the stage's loop and leaves the result in in.Adapter. The caller has begun st and finishes it. When ctx ends, a
@@ -106,7 +108,7 @@ func Train(ctx context.Context, c Config, in Inputs, st *run.Stage) (_ Summary, 
 		k := t.state.Step
 		// 1. The rows of this step.
 		rows := t.plan.rows(k)
-		weights, err := stepWeights(rows)
+		weights, err := t.scratch.stepWeights(rows)
 		if err != nil {
 			return Summary{}, fmt.Errorf("step %d: %w", k+1, err)
 		}
@@ -235,7 +237,7 @@ func (t *trainer) log(s stepStats, norm, lr float64, spent kernels.Spent) error 
 		{Key: "loss", Value: s.loss},
 		{Key: "grad_norm", Value: norm},
 		{Key: "learning_rate", Value: lr},
-		{Key: "epoch", Value: t.plan.epoch(step)},
+		{Key: "epoch", Value: t.plan.epochs(step)},
 		{Key: "num_tokens", Value: float64(t.state.Tokens)},
 		{Key: "entropy", Value: s.entropy},
 		{Key: "mean_token_accuracy", Value: s.accuracy},
@@ -281,7 +283,7 @@ func (t *trainer) measure(ctx context.Context) error {
 
 func (t *trainer) finish() Summary {
 	s := Summary{
-		Steps: t.state.Step, Epochs: t.plan.epoch(t.state.Step), Tokens: t.state.Tokens, Loss: t.state.Loss,
+		Steps: t.state.Step, Epochs: t.plan.epochs(t.state.Step), Tokens: t.state.Tokens, Loss: t.state.Loss,
 		BestStep: t.state.BestStep, EvalLoss: t.state.BestLoss, StoppedAt: t.state.Stopped, SkippedRows: t.state.NonFinite,
 	}
 	if t.state.BestStep > 0 {

@@ -152,7 +152,7 @@ func TestTrajectoryAgainstPEFT(t *testing.T) {
 func oneStep(t *testing.T, tr *trainer, k int) (loss, norm float64) {
 	t.Helper()
 	rows := tr.plan.rows(k)
-	w, err := stepWeights(rows)
+	w, err := tr.scratch.stepWeights(rows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func TestPackedRowsGiveTheSameGradients(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := stepWeights(rows)
+		w, err := tr.scratch.stepWeights(rows)
 		if err != nil {
 			t.Fatal(err)
 		}

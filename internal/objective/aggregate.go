@@ -30,6 +30,11 @@ func (a Aggregation) Validate() error {
 // of elements over the WHOLE step, in the order of the elements; norm is used by SeqMeanTokenSumNorm only (tokens). A
 // micro-batch uses its slice of the result, which is why a split of the step changes nothing.
 func (a Aggregation) Weights(lengths []int, norm float64) []float64 {
+	return a.AppendWeights(nil, lengths, norm)
+}
+
+// AppendWeights adds those weights to w.
+func (a Aggregation) AppendWeights(w []float64, lengths []int, norm float64) []float64 {
 	tokens, rows := 0, 0
 	for _, n := range lengths {
 		tokens += n
@@ -37,7 +42,6 @@ func (a Aggregation) Weights(lengths []int, norm float64) []float64 {
 			rows++
 		}
 	}
-	w := make([]float64, 0, tokens)
 	for _, n := range lengths {
 		var x float64
 		switch a {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 
 	"plumb/internal/golden"
@@ -151,7 +152,12 @@ func TestSizeOfTheGraphIsNotSeen(t *testing.T) {
 		for i := range w {
 			w[i] = 0.25
 		}
-		return l.Eval(w, sub)
+		r := l.Eval(w, sub)
+		kept := Result{Loss: r.Loss, Each: slices.Clone(r.Each), Grad: map[string][]float64{}} // the next evaluation takes r back
+		for name, g := range r.Grad {
+			kept.Grad[name] = slices.Clone(g)
+		}
+		return kept
 	}
 	part(loss, 0, 300)
 	for _, n := range []int{0, 1, 2, 15, 16, 17, 31, 100, 255, 256, 257} {

@@ -14,7 +14,8 @@ type Loss struct {
 	graphs  map[int]*graph
 }
 
-// Result is what one evaluation gives. Its slices are the caller's.
+// Result is what one evaluation gives. Its maps and slices are the loss's, and the caller's until the next Eval: a training step
+// leaves no copies of them behind.
 type Result struct {
 	Loss float64              // sum over i of weight[i] * element[i]
 	Each []float64            // [N] the elements, before weighting
@@ -33,6 +34,7 @@ type graph struct {
 	each    G.Value
 	grads   map[string]*G.Value
 	shown   map[string]*G.Value
+	out     Result // its maps are filled anew by every run
 }
 
 // smallest is the size of the smallest graph; below it building more graphs would cost more than it saves.
@@ -66,6 +68,7 @@ func (l *Loss) Eval(weight []float64, in map[string][]float64) Result {
 func build(f Formula, size int) *graph {
 	v := &Vars{graph: G.NewGraph(), size: size, inputs: map[string]input{}, outputs: map[string]Expr{}}
 	g := &graph{vars: v, grads: map[string]*G.Value{}, shown: map[string]*G.Value{}}
+	g.out = Result{Grad: map[string][]float64{}, Show: map[string][]float64{}}
 	each := f(v)
 	if !each.Shape().Eq([]int{size}) {
 		panic("objective: formula: the loss is not a vector of one element per weight")
@@ -138,22 +141,22 @@ func (g *graph) fill(weight []float64, in map[string][]float64) {
 }
 
 func (g *graph) result(n int) Result {
-	r := Result{Grad: map[string][]float64{}, Show: map[string][]float64{}}
 	head := func(v G.Value, n int) []float64 {
 		if n == 0 {
 			return []float64{}
 		}
-		return append([]float64(nil), v.Data().([]float64)[:n]...)
+		return v.Data().([]float64)[:n:n]
 	}
+	g.out.Loss = 0
 	if n > 0 {
-		r.Loss = g.loss.Data().(float64)
+		g.out.Loss = g.loss.Data().(float64)
 	}
-	r.Each = head(g.each, n)
+	g.out.Each = head(g.each, n)
 	for name, v := range g.grads {
-		r.Grad[name] = head(*v, n*max(g.vars.inputs[name].cols, 1))
+		g.out.Grad[name] = head(*v, n*max(g.vars.inputs[name].cols, 1))
 	}
 	for name, v := range g.shown {
-		r.Show[name] = head(*v, n)
+		g.out.Show[name] = head(*v, n)
 	}
-	return r
+	return g.out
 }

@@ -56,14 +56,13 @@ func PolicyHealth(policyLogp, oldLogp, advantages []float64, c Clipping) PolicyS
 		return PolicyStats{}
 	}
 	var s PolicyStats
-	ratios := make([]float64, len(policyLogp))
-	n := float64(len(ratios))
+	n, sum := float64(len(policyLogp)), 0.0
 	s.RatioMax, s.RatioMin = math.Inf(-1), math.Inf(1)
 	for i, lp := range policyLogp {
 		d, cost := lp-oldLogp[i], -advantages[i]
 		ratio := math.Exp(d)
 		clipped := min(max(ratio, 1-c.Low), 1+c.High)
-		ratios[i] = ratio
+		sum += ratio
 		s.ApproxKLK1 -= d / n
 		s.ApproxKL += d * d / 2 / n
 		s.ApproxKLK3 += (ratio - 1 - d) / n
@@ -72,7 +71,12 @@ func PolicyHealth(policyLogp, oldLogp, advantages []float64, c Clipping) PolicyS
 		s.ClipFracLower += share(c.Dual > 0 && cost > 0 && max(cost*ratio, cost*clipped) > cost*c.Dual, n)
 		s.RatioMax, s.RatioMin = max(s.RatioMax, ratio), min(s.RatioMin, ratio)
 	}
-	s.Ratio, s.RatioVar = Mean(ratios), Variance(ratios)
+	s.Ratio = sum / n
+	for i, lp := range policyLogp {
+		off := math.Exp(lp-oldLogp[i]) - s.Ratio
+		s.RatioVar += off * off
+	}
+	s.RatioVar /= n
 	return s
 }
 
@@ -111,13 +115,17 @@ func VarExplained(values, returns []float64) float64 {
 	if len(values) != len(returns) {
 		panic("objective: VarExplained: length mismatch")
 	}
-	errs := make([]float64, len(values))
-	for i, v := range values {
-		errs[i] = returns[i] - v
-	}
-	v := Variance(returns)
+	v, n, mean, unexplained := Variance(returns), float64(len(values)), 0.0, 0.0
 	if v == 0 {
 		return math.NaN()
 	}
-	return 1 - Variance(errs)/v
+	for i, x := range values {
+		mean += returns[i] - x
+	}
+	mean /= n
+	for i, x := range values {
+		off := returns[i] - x - mean
+		unexplained += off * off
+	}
+	return 1 - unexplained/n/v
 }
