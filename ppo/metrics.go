@@ -25,6 +25,7 @@ type stepStats struct {
 // over real tokens, over responses or over optimizer steps; nothing is averaged over padding, for there is none.
 func metrics(tr *Trajectories, c Config, st *state, steps []stepStats, lr, criticLR float64) []run.KV {
 	out := []run.KV{{Key: "episode", Value: float64(st.Episodes)}}
+	out = append(out, countMetrics(tr, steps)...)
 	out = append(out, rewardMetrics(tr, c)...)
 	out = append(out, stepMetrics(steps)...)
 	typical, most := logpDifference(tr)
@@ -44,6 +45,30 @@ func metrics(tr *Trajectories, c Config, st *state, steps []stepStats, lr, criti
 		run.KV{Key: "guard/skipped_ratio", Value: float64(st.OverRatio)},
 	)
 	return append(out, textMetrics(tr)...)
+}
+
+// countMetrics say over how many each mean is: responses, their tokens, and the optimizer steps that stepMetrics counts.
+func countMetrics(tr *Trajectories, steps []stepStats) []run.KV {
+	policy, critic := 0, 0
+	for _, s := range steps {
+		if s.counts(false) {
+			critic++
+		}
+		if s.counts(true) {
+			policy++
+		}
+	}
+	return []run.KV{
+		{Key: "batch/episodes", Value: float64(tr.B())},
+		{Key: "batch/tokens", Value: float64(tr.N())},
+		{Key: "batch/policy_steps", Value: float64(policy)},
+		{Key: "batch/critic_steps", Value: float64(critic)},
+	}
+}
+
+// counts says whether the step is in the means over steps, or over those that trained the policy.
+func (s stepStats) counts(policyOnly bool) bool {
+	return !s.nonFinite && (s.trainedPolicy || !policyOnly)
 }
 
 // rewardMetrics are about scores and the divergence from the reference.
@@ -76,7 +101,7 @@ func stepMetrics(steps []stepStats) []run.KV {
 	mean := func(f func(stepStats) float64, policyOnly bool) float64 {
 		var x []float64
 		for _, s := range steps {
-			if !s.nonFinite && (s.trainedPolicy || !policyOnly) {
+			if s.counts(policyOnly) {
 				x = append(x, f(s))
 			}
 		}
@@ -86,7 +111,7 @@ func stepMetrics(steps []stepStats) []run.KV {
 	critic := func(key string, f func(stepStats) float64) run.KV { return run.KV{Key: key, Value: mean(f, false)} }
 	largest := 0.0
 	for _, s := range steps {
-		if !s.nonFinite {
+		if s.counts(false) {
 			largest = max(largest, s.policy.RatioMax)
 		}
 	}

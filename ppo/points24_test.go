@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"plumb/internal/objective"
 	"plumb/internal/run"
 )
 
@@ -157,46 +155,4 @@ func tree(t *testing.T, dir string) map[string][]byte {
 		t.Fatal(err)
 	}
 	return out
-}
-
-// 25. Metrics: masked, with their n, per token and per sequence; the numbers of a batch small enough to work out by hand.
-func TestPoint25HonestMetrics(t *testing.T) {
-	tr := &Trajectories{
-		Episodes: []uint64{0, 1}, Prompts: [][]int32{{1}, {1, 2}}, Responses: [][]int32{{7, 7, 7, 7, 7, stopID}, {stopID}}, Ended: []bool{true, true},
-		Starts: StartsOf([]int{6, 1}), KLCoef: 0.5,
-		SampledLogp: []float64{-1, -1, -1, -1, -1, -1, -4}, OldLogp: []float64{-1, -1, -1, -1, -1, -1, -4},
-		RefLogp: []float64{-2, -1, -1, -1, -1, -1, -5}, KL: []float64{1, 0, 0, 0, 0, 0, 1},
-		OldValues: []float64{0, 0, 0, 0, 0, 0, 2}, Returns: []float64{1, 1, 1, 1, 1, 1, 3}, RawScores: []float64{1, 4}, Scores: []float64{1, 3},
-		Advantages: []float64{1, 1, 1, 1, 1, 1, -6},
-	}
-	tr.Rewards = Rewards(tr.KL, tr.Starts, tr.Scores, tr.KLCoef)
-	steps := []stepStats{
-		{trainedPolicy: true, policyLoss: 1, entropy: 2, policyNorm: 3, policy: objective.PolicyStats{ApproxKL: 0.5, Ratio: 1, RatioMax: 4}},
-		{nonFinite: true, policyLoss: math.NaN()},
-		{valueLoss: 4, criticNorm: 1}, // the critic's warm-up: not counted among the policy's
-	}
-	m := run.Values(metrics(tr, Default(), &state{Episodes: 2, NonFinite: 1}, steps, 0.1, 0.2))
-	for key, want := range map[string]float64{
-		"episode": 2, "objective/kl": 1, "objective/kl_per_token": 2.0 / 7, "objective/kl_coef": 0.5, "objective/kl_se": 0,
-		"objective/kl_k3": math.Exp(-1), "objective/scores": 2, "objective/scores_std": math.Sqrt2, "objective/scores_se": 1, "objective/scores_raw": 2.5,
-		"objective/non_score_reward": -0.5, "objective/rlhf_reward": 1.5, "objective/entropy": 5,
-		"policy/approxkl_avg": 0.5, "policy/entropy_avg": 2, "loss/policy_avg": 1, "loss/value_avg": 2, "val/ratio": 1, "val/ratio_max": 4,
-		"grad_norm/policy": 3, "grad_norm/critic": 0.5, "val/num_eos_tokens": 2, "val/eos_frac": 1, "val/var_explained": 1,
-		"val/mean": 2.0 / 7, "returns/mean": 9.0 / 7, "tokens/responses_len_mean": 3.5, "tokens/responses_len_max": 6,
-		"tokens/responses_len_p95": 5.75, "tokens/queries_len_mean": 1.5,
-		// 7777 twice, 777s once; 6 and 0 four-grams... the first response has 3 four-grams, one repeated; the second none.
-		"text/repeated_4grams": (1.0 / 3) / 2, "text/distinct_1": 2.0 / 7, "text/distinct_2": 2.0 / 5, "text/empty_frac": 0.5,
-		"rollout/logprob_diff_mean": 0, "rollout/logprob_diff_max": 0, "guard/steps": 3, "guard/skipped_nonfinite": 1, "lr": 0.1, "lr_critic": 0.2,
-	} {
-		if got := get(t, m, key); math.Abs(got-want) > 1e-12 {
-			t.Errorf("%s: %v, want %v", key, got, want)
-		}
-	}
-	in, c := toy(t)
-	r := trainToy(t, in, c)
-	for _, kv := range r.Metrics {
-		if math.IsNaN(kv.Value) || math.IsInf(kv.Value, 0) {
-			t.Errorf("%s is %v", kv.Key, kv.Value)
-		}
-	}
 }

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"plumb/internal/report"
@@ -45,6 +47,9 @@ func stageReport(s *run.Stage, results []run.KV) error {
 	if err := addHistogram(p, s.Path(heldFile)); err != nil {
 		return err
 	}
+	if err := addFrontier(p, lines); err != nil {
+		return err
+	}
 	p.Heading("Metrics")
 	if err := addCurves(p, lines); err != nil {
 		return err
@@ -80,6 +85,55 @@ func addCurves(p *report.Page, lines []metricLine) error {
 		}
 	}
 	return nil
+}
+
+// addFrontier draws the score against the divergence it was bought with, where the stage logged both: a point an update.
+func addFrontier(p *report.Page, lines []metricLine) error {
+	var at []metricLine
+	var kl, score []float64
+	for _, l := range lines {
+		x, y := l.of("objective/kl"), l.of("objective/scores")
+		if !math.IsNaN(x + y) {
+			at, kl, score = append(at, l), append(kl, x), append(score, y)
+		}
+	}
+	if len(at) == 0 {
+		return nil
+	}
+	p.Heading("Score against KL")
+	err := p.Points("a point for each update: the mean score of its responses against their mean KL from the reference; the line is the highest score within a KL",
+		"KL, nats per response", "score", kl, score)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, i := range report.Frontier(kl, score) {
+		l := at[i]
+		rows = append(rows, []string{
+			count(l.step), report.PlusMinus(kl[i], l.of("objective/kl_se")), report.PlusMinus(score[i], l.of("objective/scores_se")),
+			count(l.of("batch/episodes")), count(l.of("batch/tokens")),
+		})
+	}
+	p.Table("the line's corners: updates with a higher score than any at as little KL", []string{"update", "KL", "score", "responses", "tokens"}, rows)
+	return nil
+}
+
+// count prints a whole number of any size.
+func count(x float64) string {
+	if math.IsNaN(x) {
+		return report.Number(x)
+	}
+	return strconv.FormatFloat(x, 'f', 0, 64)
+}
+
+// of is the value of a metric, NaN where the line has none.
+func (l metricLine) of(key string) float64 {
+	for _, kv := range l.kvs {
+		if kv.key == key {
+			return kv.value
+		}
+	}
+	return math.NaN()
 }
 
 // addHistogram draws the scores of held-out pairs, where the stage left them.

@@ -2,10 +2,12 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"html/template"
 	"image/color"
 	"math"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -45,6 +47,52 @@ func (p *Page) Curves(caption, xLabel, yLabel string, series ...Series) error {
 	if !some {
 		return nil
 	}
+	return p.figure(caption, pl)
+}
+
+// Frontier names the points that no other reaches in y at as little x, in order of x: each is higher than all before it. Points
+// that are not finite are none.
+func Frontier(x, y []float64) []int {
+	var order, out []int
+	for i := range y {
+		if !math.IsNaN(x[i]+y[i]) && !math.IsInf(x[i]+y[i], 0) {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Or(cmp.Compare(x[i], x[j]), cmp.Compare(y[j], y[i])) })
+	for _, i := range order {
+		if n := len(out); n == 0 || y[i] > y[out[n-1]] {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// Points adds a chart of points, and their frontier as a line of steps. Nothing is added where there is no point.
+func (p *Page) Points(caption, xLabel, yLabel string, x, y []float64) error {
+	pts := finite(x, y)
+	if len(pts) == 0 {
+		return nil
+	}
+	marks, err := plotter.NewScatter(pts)
+	if err != nil {
+		return fmt.Errorf("draw %s: %w", caption, err)
+	}
+	marks.Color, marks.Radius, marks.Shape = palette[0], vg.Points(2), draw.CircleGlyph{}
+	var edge plotter.XYs
+	for _, i := range Frontier(x, y) {
+		if n := len(edge); n > 0 {
+			edge = append(edge, plotter.XY{X: x[i], Y: edge[n-1].Y})
+		}
+		edge = append(edge, plotter.XY{X: x[i], Y: y[i]})
+	}
+	line, err := plotter.NewLine(edge)
+	if err != nil {
+		return fmt.Errorf("draw %s: %w", caption, err)
+	}
+	line.Color, line.Width = palette[1], vg.Points(1.4)
+	pl := newPlot(xLabel, yLabel)
+	pl.Add(marks, line)
 	return p.figure(caption, pl)
 }
 
@@ -103,7 +151,7 @@ func newPlot(x, y string) *plot.Plot {
 func finite(x, y []float64) plotter.XYs {
 	var out plotter.XYs
 	for i := range y {
-		if !math.IsNaN(y[i]) && !math.IsInf(y[i], 0) {
+		if !math.IsNaN(x[i]+y[i]) && !math.IsInf(x[i]+y[i], 0) {
 			out = append(out, plotter.XY{X: x[i], Y: y[i]})
 		}
 	}
