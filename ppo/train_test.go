@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"slices"
@@ -264,44 +265,56 @@ func TestInputsAreChecked(t *testing.T) {
 }
 
 // The gradients that a step leaves are the slopes of the losses it reports: central differences through the whole model. Float32
-// losses of size 1 carry errors near 1e-7, which over 2h = 0.01 makes 1e-5; the rest is curvature.
+// losses of size 1 carry errors near 1e-7, which over 2h = 0.01 makes 1e-5; the rest is curvature. The entropy bonus is taken off the
+// policy's loss; at 0.5 a nat it is most of that, so that its sign and its weight show.
 func TestStepGradientsAreSlopes(t *testing.T) {
-	in, c := toy(t, func(_ *Inputs, c *Config) { c.MaxGradNorm, c.EntropyCoef, c.Sampling.Temperature = 0, 0, 0.8 })
-	l, tr, st := experienced(t, in, c)
-	for i := range tr.OldLogp { // ratios near but not at 1, so that no branch changes within h
-		tr.OldLogp[i] += 0.05 * math.Sin(float64(i))
-		tr.OldValues[i] += 0.03 * math.Cos(float64(i))
-	}
-	measure := func() *step {
-		s := l.newStep(tr, tr.all(), st)
-		must(t, s.gradients(context.Background()))
-		return s
-	}
-	const h = 5e-3
-	for _, m := range []struct {
-		*trained
-		loss func(*step) float64
-	}{{l.policy, func(s *step) float64 { return s.stats.policyLoss }}, {l.critic, func(s *step) float64 { return s.stats.valueLoss }}} {
-		l.clearGradients()
-		measure()
-		grads := slices.Clone(m.adapter.Grads)
-		order := make([]int, len(grads))
-		for i := range order {
-			order[i] = i
+	for _, coef := range []float64{0, 0.5} {
+		in, c := toy(t, func(_ *Inputs, c *Config) { c.MaxGradNorm, c.EntropyCoef, c.Sampling.Temperature = 0, coef, 0.8 })
+		l, tr, st := experienced(t, in, c)
+		for i := range tr.OldLogp { // ratios near but not at 1, so that no branch changes within h
+			tr.OldLogp[i] += 0.05 * math.Sin(float64(i))
+			tr.OldValues[i] += 0.03 * math.Cos(float64(i))
 		}
-		slices.SortFunc(order, func(i, j int) int {
-			return cmp.Compare(math.Abs(float64(grads[j])), math.Abs(float64(grads[i])))
-		})
-		for _, i := range order[:8] {
-			was := m.adapter.Values[i]
-			m.adapter.Values[i] = was + h
-			up := m.loss(measure())
-			m.adapter.Values[i] = was - h
-			down := m.loss(measure())
-			m.adapter.Values[i] = was
-			if slope, g := (up-down)/(2*h), float64(grads[i]); math.Abs(slope-g) > 0.02*math.Abs(g)+1e-4 {
-				t.Errorf("%s parameter %d: gradient %v, slope %v", m.name, i, g, slope)
+		measure := func() *step {
+			s := l.newStep(tr, tr.all(), st)
+			must(t, s.gradients(context.Background()))
+			return s
+		}
+		policyLoss := func(s *step) float64 {
+			loss := s.stats.policyLoss
+			for _, h := range s.entropy { // every token weighs the same
+				loss -= coef * h / float64(len(s.entropy))
 			}
+			return loss
+		}
+		slopes(t, fmt.Sprintf("entropy %g a nat: policy", coef), l, l.policy, measure, policyLoss)
+		slopes(t, "critic", l, l.critic, measure, func(s *step) float64 { return s.stats.valueLoss })
+	}
+}
+
+// slopes compares the largest gradients of a model with central differences of its loss.
+func slopes(t *testing.T, what string, l *learner, m *trained, measure func() *step, loss func(*step) float64) {
+	t.Helper()
+	const h = 5e-3
+	l.clearGradients()
+	measure()
+	grads := slices.Clone(m.adapter.Grads)
+	order := make([]int, len(grads))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		return cmp.Compare(math.Abs(float64(grads[j])), math.Abs(float64(grads[i])))
+	})
+	for _, i := range order[:8] {
+		was := m.adapter.Values[i]
+		m.adapter.Values[i] = was + h
+		up := loss(measure())
+		m.adapter.Values[i] = was - h
+		down := loss(measure())
+		m.adapter.Values[i] = was
+		if slope, g := (up-down)/(2*h), float64(grads[i]); math.Abs(slope-g) > 0.02*math.Abs(g)+1e-4 {
+			t.Errorf("%s: parameter %d: gradient %v, slope %v", what, i, g, slope)
 		}
 	}
 }
