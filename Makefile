@@ -109,8 +109,9 @@ bin/kernels.test: $(TOOLCHAIN) FORCE
 
 FORCE:
 
-large: ## LoRA steps on 1.1 billion parameters in NF4 within 2 GB of memory; minutes
+large: ## LoRA steps on 1.1 billion parameters in NF4 within 2 GB of memory; perplexity of the real model on a long text; minutes
 	PLUMB_LARGE=1 $(GO) test -count 1 -run TestBillionWithinTwoGigabytes -v -timeout 60m ./internal/model
+	PLUMB_LARGE=1 $(GO) test -count 1 -run TestSmolLM2PerplexityOfALongText -v -timeout 60m ./internal/model
 
 chaos: build bin/chaos ## kill plumb run in every stage, ten times each; compare what comes out with an undisturbed run: chaos.json
 	bin/chaos -kills $(KILLS) -out chaos.json bin/plumb recipes/chaos.yaml runs/chaos $(CHAOSFLAGS)

@@ -13,6 +13,7 @@ import (
 	"plumb/internal/kernels"
 	"plumb/internal/peft"
 	"plumb/internal/tensor"
+	"plumb/internal/tokenizer"
 )
 
 // openFolder opens a Hugging Face folder with the product's reader.
@@ -110,6 +111,9 @@ type smollm2 struct {
 	Prompts []struct {
 		IDs            []int32   `json:"ids"`
 		LogProbs       []float32 `json:"logprobs"`
+		TopIDs         []int32   `json:"last_top50_ids"`
+		TopLogits      []float32 `json:"last_top50_logits"`
+		LogSumExp      float64   `json:"last_logsumexp"`
 		GreedyIDs      []int32   `json:"greedy_ids"`
 		GreedyLogProbs []float32 `json:"greedy_logprobs"`
 		GreedyMargins  []float32 `json:"greedy_margins"`
@@ -121,6 +125,39 @@ type smollm2 struct {
 		MeanNLL  float64   `json:"mean_nll"`
 		Error    float64   `json:"float32_error_max_abs_logprob"`
 	} `json:"perplexity"`
+	Long struct {
+		Tokens, Scored int
+		MeanNLL        float64 `json:"mean_nll"`
+		Perplexity     float64
+	} `json:"perplexity_50000_chars"`
+}
+
+// sameLogits compares the logits of one position with the 50 largest of the reference and with the logarithm of the sum of the
+// exponentials of all of them, which moves by no more than the logits do.
+func sameLogits(t *testing.T, what string, logits []float32, ids []int32, want []float32, logSumExp, tolerance float64) {
+	t.Helper()
+	if len(ids) != 50 || len(want) != 50 {
+		t.Fatalf("%s: the reference has %d ids and %d logits", what, len(ids), len(want))
+	}
+	got, is := make([]float32, len(ids)), map[int32]bool{}
+	for i, id := range ids {
+		got[i], is[id] = logits[id], true
+	}
+	within(t, what+": largest logits", got, want, tolerance)
+	sum, least := 0.0, float64(slices.Min(want))
+	for id, z := range logits {
+		sum += math.Exp(float64(z) - logSumExp)
+		if !is[int32(id)] && float64(z) > least+tolerance {
+			t.Errorf("%s: token %d has logit %v, which is not among the 50 largest of the reference", what, id, z)
+		}
+	}
+	if off := math.Log(sum); math.Abs(off) > tolerance {
+		t.Errorf("%s: log-sum-exp is off by %g from %v", what, off, logSumExp)
+	}
+	best := argmax(logits)
+	if ours := float64(logits[best]) - float64(Distribution(logits, 1).LogProb(logits[best])); math.Abs(ours-logSumExp) > tolerance {
+		t.Errorf("%s: log-sum-exp %v, want %v", what, ours, logSumExp)
+	}
 }
 
 // Float32 against float32: "within a few times the float32 error written beside each group"; three times here.
@@ -147,7 +184,13 @@ func TestSmolLM2AgainstTransformers(t *testing.T) {
 	var lengths []int
 	for i, p := range ref.Prompts {
 		prompts, lengths = append(prompts, p.IDs), append(lengths, len(p.GreedyIDs))
-		within(t, fmt.Sprint("prompt ", i), logProbsOfAll(m, p.IDs), p.LogProbs, 3*ref.PromptError)
+		tape, b := tensor.NewInferenceTape(m.Pool()), Pack(p.IDs)
+		rows, targets := selection(b, nil)
+		h := m.Hidden(tape, nil, b)
+		logp, _ := m.LogProbs(tape, nil, h, rows, targets, 1)
+		within(t, fmt.Sprint("prompt ", i), logp.Data, p.LogProbs, 3*ref.PromptError)
+		last := m.Logits(tape, nil, h, []int32{int32(len(p.IDs) - 1)}).Data
+		sameLogits(t, fmt.Sprint("prompt ", i), last, p.TopIDs, p.TopLogits, p.LogSumExp, 3*ref.PromptError)
 	}
 	ids, logps := greedily(m, prompts, lengths, 2)
 	for i, p := range ref.Prompts {
@@ -156,6 +199,46 @@ func TestSmolLM2AgainstTransformers(t *testing.T) {
 			continue
 		}
 		within(t, fmt.Sprint("greedy log-probabilities of prompt ", i), logps[i], p.GreedyLogProbs, 3*ref.PromptError)
+	}
+}
+
+// TestSmolLM2PerplexityOfALongText: the first 50,000 characters of WikiText-2 in windows of 1,024 tokens. The mean of errors is no
+// larger than the largest, of which the reference states the size over 512 tokens of the same text. 3.6 TFLOP: PLUMB_LARGE=1 runs it.
+func TestSmolLM2PerplexityOfALongText(t *testing.T) {
+	if os.Getenv("PLUMB_LARGE") == "" {
+		t.Skip("PLUMB_LARGE=1 go test -run TestSmolLM2PerplexityOfALongText -v ./internal/model")
+	}
+	dir := golden.SmolLM2(t, "hf")
+	text, err := os.ReadFile(golden.Shared(t, "data/corpora/wikitext2/test.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ref smollm2
+	golden.JSON(t, filepath.Join(golden.Dir(t, "smollm2"), "golden.json"), &ref)
+	data, err := os.ReadFile(filepath.Join(dir, "tokenizer.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := tokenizer.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := tok.Encode(string([]rune(string(text))[:50000]), tokenizer.EncodeOptions{AddSpecial: true}).IDs
+	m := openFolder(t, dir)
+	nll, scored := 0.0, 0
+	for at := 0; at < len(ids); at += 1024 {
+		for _, v := range logProbsOfAll(m, ids[at:min(at+1024, len(ids))]) {
+			nll -= float64(v)
+			scored++
+		}
+	}
+	nll /= float64(scored)
+	t.Logf("mean negative log-likelihood %.9f, the reference's %.9f", nll, ref.Long.MeanNLL)
+	if len(ids) != ref.Long.Tokens || scored != ref.Long.Scored {
+		t.Fatalf("%d tokens, %d of them scored; want %d and %d", len(ids), scored, ref.Long.Tokens, ref.Long.Scored)
+	}
+	if math.Abs(nll-ref.Long.MeanNLL) > 3*ref.Perplexity.Error || math.Abs(math.Exp(nll)/ref.Long.Perplexity-1) > 3*ref.Perplexity.Error {
+		t.Errorf("mean negative log-likelihood %v, perplexity %v; want %v, %v", nll, math.Exp(nll), ref.Long.MeanNLL, ref.Long.Perplexity)
 	}
 }
 
