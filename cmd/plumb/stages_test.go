@@ -97,6 +97,12 @@ func onTales(t *testing.T, dir string) (*loaded, *peft.Adapter) {
 func frozenBelow(t *testing.T, root string) {
 	l, sft := onTales(t, filepath.Join(root, "sft"))
 	_, reward := onTales(t, filepath.Join(root, "reward"))
+	depth := l.Model.Layers
+	for layers, want := range map[int]int{0: -1, 1: depth - 1, depth: -1, depth + 1: -1} { // -1 trains what lies below the blocks too
+		if got := below(l, layers); got != want {
+			t.Errorf("with layers %d the lowest block trained is %d, want %d", layers, got, want)
+		}
+	}
 	was, moved, stayed := map[string][]float32{}, 0, 0
 	for _, p := range sft.Params() {
 		was[p.Name] = sft.Values[p.Off : p.Off+p.Len()]
@@ -110,9 +116,9 @@ func frozenBelow(t *testing.T, root string) {
 			continue
 		}
 		switch same := slices.Equal(before, reward.Values[p.Off:p.Off+p.Len()]); {
-		case p.Layer < l.Model.Layers-2 && !same:
+		case p.Layer < depth-2 && !same:
 			t.Errorf("%s of block %d moved", p.Name, p.Layer)
-		case p.Layer >= l.Model.Layers-2 && same:
+		case p.Layer >= depth-2 && same:
 			t.Errorf("%s of block %d did not move", p.Name, p.Layer)
 		case same:
 			stayed++
@@ -121,8 +127,8 @@ func frozenBelow(t *testing.T, root string) {
 		}
 	}
 	// Seven pairs of matrices a block.
-	if moved != 2*7*2 || stayed != (l.Model.Layers-2)*7*2 {
-		t.Errorf("%d parameters moved and %d stayed, in %d blocks", moved, stayed, l.Model.Layers)
+	if moved != 2*7*2 || stayed != (depth-2)*7*2 {
+		t.Errorf("%d parameters moved and %d stayed, in %d blocks", moved, stayed, depth)
 	}
 }
 
