@@ -75,7 +75,8 @@ func TestPerplexityIsThatOfTheTargets(t *testing.T) {
 	m := openModel(t)
 	c, in := testInputs(t, m)
 	in.Held = []Held{
-		{IDs: []int32{4, 9, 6, 11, 30}, Weight: []float32{0, 0, 0.5, 1, 2}}, {IDs: []int32{7, 8}, Weight: []float32{0, 1}},
+		{IDs: []int32{4, 9, 6, 11, 30}, Weight: []float32{0, 0, 0.5, 1, 2}},
+		{IDs: []int32{7, 8}, Weight: []float32{0, 1}},
 		{IDs: []int32{12, 5, 5, 40}, Weight: []float32{1, 0, 0, 2}}, // the first id is predicted from nothing
 	}
 	r, err := Run(context.Background(), c, in, newStage(t))

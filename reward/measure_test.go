@@ -81,7 +81,9 @@ func TestMeasureCounts(t *testing.T) {
 		// The roots p of (p - 5.5/9)^2 = z^2 p(1-p)/9 with z = 1.959964 (Wilson 1927).
 		{"lower end", got.Interval.Low, 0.30917610230423637},
 		{"upper end", got.Interval.High, 0.8465694424914205},
-		{"loss", got.Loss, loss}, {"gap", got.Gap, gap}, {"mean reward", got.MeanReward, mean},
+		{"loss", got.Loss, loss},
+		{"gap", got.Gap, gap},
+		{"mean reward", got.MeanReward, mean},
 	} {
 		if math.Abs(c.got-c.want) > 1e-9 {
 			t.Errorf("%s is %v, want %v", c.what, c.got, c.want)

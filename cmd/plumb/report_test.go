@@ -18,7 +18,9 @@ func TestPageShowsScoreAgainstKL(t *testing.T) {
 	}
 	lines := []metricLine{
 		line(1, 0, 0, -1, 0.5, 64, 12345), line(2, 1.5, 0.25, 0.25, 0.125, 64, 4000), line(3, 2, 0.25, 0.25, 0.125, 64, 4000),
-		line(4, 4, 0.5, 1, 0.125, 16, 1000), {5, []metricKV{{"objective/kl", 5}}}, {6, []metricKV{{"objective/kl", 1}, {"objective/scores", math.NaN()}}},
+		line(4, 4, 0.5, 1, 0.125, 16, 1000),
+		{5, []metricKV{{"objective/kl", 5}}},
+		{6, []metricKV{{"objective/kl", 1}, {"objective/scores", math.NaN()}}},
 	}
 	p := &report.Page{}
 	if err := addFrontier(p, lines); err != nil {
