@@ -63,7 +63,7 @@ type model struct {
 	raw      bool
 	folded   bool
 	search   string
-	hit      int // of the search, the one last shown
+	hit      int // of the search, the one last shown; -1: none yet on this item
 	over     overlay
 	page     pane    // text of the overlay
 	input    *editor // line being typed
@@ -179,7 +179,7 @@ func (m *model) mode() Mode {
 func (m *model) show(t *Task) {
 	m.task = t
 	m.shownAt = m.now()
-	m.focus, m.zoom, m.ticking, m.choosing, m.axis, m.hit = onAnswers, false, false, false, 0, 0
+	m.focus, m.zoom, m.ticking, m.choosing, m.axis, m.hit = onAnswers, false, false, false, 0, -1
 	if t == nil {
 		m.panes = make([]pane, 3)
 		return
