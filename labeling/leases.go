@@ -39,16 +39,22 @@ func (ss *Session) claim(ctx context.Context, seq int64, condition string) (ok b
 
 // lease keeps an item for the person of the session, instead of the one they had.
 func (ss *Session) lease(ctx context.Context, tx *batch, seq int64) error {
-	err := tx.exec(ctx, `INSERT INTO leases (annotator, item, until) VALUES (?1, ?2, ?3) ON CONFLICT (annotator) DO UPDATE SET item = ?2, until = ?3`,
-		ss.annotator, seq, ss.now().Add(leaseTime).UnixMicro())
-	return err
+	ss.until = ss.now().Add(leaseTime).UnixMicro()
+	return tx.exec(ctx, `INSERT INTO leases (annotator, item, until) VALUES (?1, ?2, ?3) ON CONFLICT (annotator) DO UPDATE SET item = ?2, until = ?3`,
+		ss.annotator, seq, ss.until)
 }
 
-// release gives the lease back. It is called at the end of a sitting, whose context may have ended.
+// renew begins the lease anew, whatever item it is of.
+func (ss *Session) renew(ctx context.Context, tx *batch) error {
+	ss.until = ss.now().Add(leaseTime).UnixMicro()
+	return tx.exec(ctx, `UPDATE leases SET until = ? WHERE annotator = ?`, ss.until, ss.annotator)
+}
+
+// release gives the lease back. It is called at the end of a sitting, whose context may have ended. A lease that another
+// sitting of the person has begun anew stays: a connection that was lost may end long after its owner has come back.
 func (ss *Session) release(ctx context.Context) error {
 	return ss.s.tx(ctx, func(tx *batch) error {
-		err := tx.exec(ctx, `DELETE FROM leases WHERE annotator = ?`, ss.annotator)
-		return err
+		return tx.exec(ctx, `DELETE FROM leases WHERE annotator = ? AND until = ?`, ss.annotator, ss.until)
 	})
 }
 

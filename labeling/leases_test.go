@@ -36,10 +36,11 @@ func testLeases(t *testing.T) {
 	if a, b, c, d := next(ann), next(bob), next(cyd), next(dan); a != 1 || b != 2 || c != 3 || d != 0 {
 		t.Fatalf("items %d, %d, %d, %d", a, b, c, d)
 	}
-	if got := next(sit("eve", Queue{Overlap: 2})); got != 1 {
+	eve := sit("eve", Queue{Overlap: 2})
+	if got := next(eve); got != 1 {
 		t.Errorf("with an overlap of two: item %d", got)
 	}
-	if err := sit("eve", Queue{}).release(ctx); err != nil {
+	if err := eve.release(ctx); err != nil {
 		t.Fatal(err)
 	}
 	at = at.Add(9 * time.Minute)
@@ -81,4 +82,49 @@ func testWaitingForAnItem(t *testing.T) {
 	if c.m.task == nil || c.m.task.Item.Seq != 1 {
 		t.Error(c.screen())
 	}
+}
+
+// Who comes back before their lost sitting has ended keeps the item when it ends: nobody else is given it.
+func TestALostSittingTakesNoLeaseAway(t *testing.T) { onBackends(t, testALostSittingTakesNoLeaseAway) }
+
+func testALostSittingTakesNoLeaseAway(t *testing.T) {
+	s, ctx := newTestStore(t), context.Background()
+	addPairs(t, s, 2)
+	at := time.Unix(1_700_000_000, 0)
+	sit := func(name string, want int64) *Session {
+		t.Helper()
+		ss, err := s.NewSession(SessionConfig{Annotator: name, Now: func() time.Time { at = at.Add(time.Second); return at }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, err := ss.Resume(ctx)
+		if err != nil || (task == nil) != (want == 0) || task != nil && task.Item.Seq != want {
+			t.Fatalf("%s gets %+v, want item %d; %v", name, task, want, err)
+		}
+		return ss
+	}
+	lost := sit("ann", 1)
+	back := sit("ann", 1)
+	if err := lost.release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	bob := sit("bob", 2)
+	sit("cyd", 0)
+	task, err := back.Task(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := back.Judge(ctx, task, Decision{Choice: Tie}, 0, Data{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := back.release(ctx); err != nil { // what it has itself renewed it gives back
+		t.Fatal(err)
+	}
+	if who, err := s.Presences(ctx, at); err != nil || who[0].Item != 0 {
+		t.Errorf("%+v, %v", who, err)
+	}
+	sit("cyd", 2)
 }

@@ -26,7 +26,8 @@ type Session struct {
 	review    bool
 	now       func() time.Time
 
-	unsure   bool // the last write failed: where only the answer to it was lost, it is in the log all the same
+	unsure   bool  // the last write failed: where only the answer to it was lost, it is in the log all the same
+	until    int64 // end of the lease as this session last set it
 	hasGold  bool
 	plan     *plan   // made at the first item, where the queue needs one
 	disputes []int64 // of a reviewer, found at the first item
@@ -325,7 +326,7 @@ func (ss *Session) write(ctx context.Context, e Event) (Event, error) {
 		if n, e.At, err = ss.insert(ctx, tx, e); err != nil {
 			return err
 		}
-		if err = tx.exec(ctx, `UPDATE leases SET until = ? WHERE annotator = ?`, ss.now().Add(leaseTime).UnixMicro(), ss.annotator); err == nil && (e.Kind == Note || e.Kind == RepeatNote) {
+		if err = ss.renew(ctx, tx); err == nil && (e.Kind == Note || e.Kind == RepeatNote) {
 			err = tx.exec(ctx, `UPDATE typing SET text = '' WHERE annotator = ? AND item = ?`, ss.annotator, padOf(e.Item, e.Kind.again()))
 		}
 		return err
