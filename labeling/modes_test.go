@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	tea "github.com/charmbracelet/bubbletea"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -297,10 +296,5 @@ func TestRawKeepsThePlace(t *testing.T) {
 		if w := strings.Contains(rendered, fmt.Sprintf("• line %d ", i)); w != r {
 			t.Errorf("line %d: raw %v, rendered %v", i, r, w)
 		}
-	}
-	b.send(tea.WindowSizeMsg{Width: 80, Height: 24})
-	b.press("f")
-	if got := b.m.panes[promptPane].height; got > foldedRows {
-		t.Errorf("folded prompt of %d rows", got)
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -49,7 +51,11 @@ type terminal struct {
 
 func startTerminal(ctx context.Context, t *testing.T, s *Store, w, h int, opt Options) *terminal {
 	t.Helper()
-	in, keys := io.Pipe()
+	in, keys, err := os.Pipe() // a file, as a terminal is: what the program starts can have it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close() })
 	emu := &screenOf{emu: vt.NewEmulator(w, h)}
 	emu.Write([]byte("\x1b[20h")) // a newline begins a line, as a terminal's driver makes it
 	opt.Annotator, opt.In, opt.Out, opt.Width, opt.Height = "ann", in, emu, w, h
@@ -72,12 +78,24 @@ func (x *terminal) screen() string {
 // await waits until the screen shows a text.
 func (x *terminal) await(text string) {
 	x.t.Helper()
+	x.awaitThat(fmt.Sprintf("%q", text), func(screen string) bool { return strings.Contains(screen, text) })
+}
+
+// awaitGone waits until the screen no longer shows a text.
+func (x *terminal) awaitGone(text string) {
+	x.t.Helper()
+	x.awaitThat(fmt.Sprintf("no %q", text), func(screen string) bool { return !strings.Contains(screen, text) })
+}
+
+// awaitThat waits until the screen is as ok wants it.
+func (x *terminal) awaitThat(what string, ok func(screen string) bool) {
+	x.t.Helper()
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if strings.Contains(x.screen(), text) {
+		if ok(x.screen()) {
 			return
 		}
 	}
-	x.t.Fatalf("the screen never showed %q:\n%s", text, x.screen())
+	x.t.Fatalf("the screen never showed %s:\n%s", what, x.screen())
 }
 
 func (x *terminal) press(keys string) {
