@@ -1,115 +1,19 @@
 package labeling
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"modernc.org/sqlite"
 
 	"plumb/internal/pgurl"
 )
-
-// TestMain lets the test binary play the program that gets killed, and one of several at work.
-func TestMain(m *testing.M) {
-	if place := os.Getenv("LABELING_RACE_STORE"); place != "" {
-		raceChild(place, os.Getenv("LABELING_RACE_NAME"))
-		return
-	}
-	if path := os.Getenv("LABELING_CRASH_STORE"); path != "" {
-		crashChild(path, os.Getenv("LABELING_CRASH_AT"), strings.Fields(os.Getenv("LABELING_CRASH_KEYS")))
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// crashKeys is what the person types on pairs, and modeKeys on an item of each mode; each key writes once.
-const (
-	crashKeys = "1 8 u r = u b s x u u r 5"
-	modeKeys  = "3 1 u 2 4 enter u enter - u + 4 2 u 5 1"
-)
-
-// crashChild labels by keys, says every key that the screen acknowledged, and kills itself at the n-th write: in a file, a
-// row about to change or a transaction about to commit; on a server, a statement about to be sent.
-func crashChild(path, at string, keys []string) {
-	n, err := strconv.Atoi(at)
-	if err != nil {
-		panic(err)
-	}
-	ctx := context.Background()
-	s, err := Open(ctx, path)
-	if err != nil {
-		panic(err)
-	}
-	s.db.SetMaxOpenConns(1)
-	writes := 0
-	step := func() {
-		if writes++; writes == n {
-			if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
-				panic(err)
-			}
-			select {} // never go on past the kill
-		}
-	}
-	onWrites(s, step)
-	ss, err := s.NewSession(SessionConfig{Annotator: "ann", Seed: 1})
-	if err != nil {
-		panic(err)
-	}
-	m, err := newModel(ctx, ss, Options{Width: 80, Height: 24})
-	if err != nil {
-		panic(err)
-	}
-	m.Update(m.Init()())
-	for _, k := range keys {
-		_, cmd := m.Update(keyMsg(k))
-		var msg tea.Msg = cmd()
-		m.Update(msg)
-		m.View()
-		step() // the moment between the commit and the screen
-		fmt.Printf("ack %s\n", k)
-	}
-	fmt.Println("end")
-}
-
-// onWrites calls step before each write of a store that has one connection.
-func onWrites(s *Store, step func()) {
-	if pgurl.Is(s.Path()) {
-		bind := s.d.bind
-		s.d.bind = func(query string, args []any) (string, []any) {
-			if verb, _, _ := strings.Cut(query, " "); verb == "INSERT" || verb == "UPDATE" || verb == "DELETE" {
-				step()
-			}
-			return bind(query, args)
-		}
-		return
-	}
-	c, err := s.db.Conn(context.Background())
-	if err != nil {
-		panic(err)
-	}
-	err = c.Raw(func(dc any) error {
-		h := dc.(sqlite.HookRegisterer)
-		h.RegisterPreUpdateHook(func(sqlite.SQLitePreUpdateData) { step() })
-		h.RegisterCommitHook(func() int32 { step(); return 0 })
-		return nil
-	})
-	if err := errors.Join(err, c.Close()); err != nil {
-		panic(err)
-	}
-}
 
 // normal is an event without what differs between runs: session, number, time.
 type normal struct {
@@ -129,46 +33,65 @@ func normalise(evs []Event) []normal {
 	return out
 }
 
-func crashStore(t *testing.T, path string, items ...Item) {
+// killed is a sitting that is killed at each of its writes in turn, on a store with items and with what was said of them before.
+type killed struct {
+	name string
+	crash
+	items []Item
+	said  []judged
+}
+
+// killedSittings have every kind of event in them.
+func killedSittings() []killed {
+	keys := func(who, typed string) crash { return crash{Annotator: who, Keys: strings.Fields(typed)} }
+	pairs := killed{name: "pairs", crash: keys("ann", "1 8 u r = u b s x u u r 5"), items: pairsFrom(1, 6)}
+	modes := killed{name: "modes", crash: keys("ann", "3 1 u 2 4 enter u enter - u + 4 2 u 5 1"), items: modeItems()}
+	// The first of 21 items comes again: a comment and a reason, the choice, undo, redo. Then one that is new, edited and put
+	// off; another with a comment and a reason; the second again.
+	again := killed{name: "again", crash: keys("ann", "c h enter t 2 esc 1 u r editor s c o enter t 1 esc = x"), items: pairsFrom(1, 23)}
+	again.Repeat = 1
+	for seq := range int64(21) {
+		again.said = append(again.said, judged{"ann", seq + 1, Prefer(0, Much)})
+	}
+	// Three disagreements; the last comment is not finished.
+	review := killed{name: "review", crash: keys("eve", "8 u r = c w enter t 1 esc c n o"), items: pairsFrom(1, 3)}
+	review.Review = true
+	for seq := range int64(3) {
+		review.said = append(review.said, judged{"ann", seq + 1, Prefer(0, Much)}, judged{"bob", seq + 1, Decision{Choice: Tie}})
+	}
+	return []killed{pairs, modes, again, review}
+}
+
+func pairsFrom(first, n int) []Item {
+	out := make([]Item, n)
+	for i := range out {
+		out[i] = pair(first + i)
+	}
+	return out
+}
+
+// store is where the sitting begins, closed.
+func (k killed) store(t *testing.T) (place string) {
 	t.Helper()
-	s := openTest(t, path)
-	if len(items) == 0 {
-		addPairs(t, s, 6)
-	}
-	if _, err := s.AddItems(context.Background(), items); err != nil {
-		t.Fatal(err)
-	}
+	place = newBlank(t)
+	s := openTest(t, place)
+	tell(t, s, k.items, k.said...)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return place
 }
 
-// runCrash runs the child and returns how many keys it acknowledged, and whether it came to the end.
-func runCrash(t *testing.T, path string, at int, keys string) (acks int, end bool) {
+// events reads the log of a store that is closed, and what it holds.
+func events(t *testing.T, place string) ([]Event, string) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "LABELING_CRASH_STORE="+path, "LABELING_CRASH_AT="+strconv.Itoa(at), "LABELING_CRASH_KEYS="+keys)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
+	s := openTest(t, place)
+	defer s.Close()
+	evs, err := s.Events(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for sc := bufio.NewScanner(out); sc.Scan(); {
-		switch {
-		case strings.HasPrefix(sc.Text(), "ack "):
-			acks++
-		case sc.Text() == "end":
-			end = true
-		}
-	}
-	err = cmd.Wait()
-	if killed := err != nil && strings.Contains(err.Error(), "killed"); killed == end {
-		t.Fatalf("killed at write %d: %v, end %v", at, err, end)
-	}
-	return acks, end
+	return evs, holding(s)
 }
 
 // TestKilledAtEveryWrite kills the program with SIGKILL at every single write in turn. The store then holds every key that
@@ -177,63 +100,78 @@ func runCrash(t *testing.T, path string, at int, keys string) (acks int, end boo
 // every write of a key has its turn.
 func TestKilledAtEveryWrite(t *testing.T) {
 	onBackends(t, func(t *testing.T) {
-		t.Run("pairs", func(t *testing.T) { killAtEveryWrite(t, crashKeys) })
-		t.Run("modes", func(t *testing.T) { killAtEveryWrite(t, modeKeys, modeItems()...) })
+		for _, k := range killedSittings() {
+			t.Run(k.name, func(t *testing.T) { killAtEveryWrite(t, k) })
+		}
 	})
 }
 
-func killAtEveryWrite(t *testing.T, typed string, items ...Item) {
-	keys, whole := strings.Fields(typed), newPlace(t)
-	crashStore(t, whole, items...)
-	if acks, end := runCrash(t, whole, -1, typed); !end || acks != len(keys) {
-		t.Fatalf("undisturbed: %d acks, end %v", acks, end)
+func killAtEveryWrite(t *testing.T, k killed) {
+	fresh := k.store(t)
+	next := copies(t, fresh)
+	was, begin := events(t, fresh)
+	k.Store = next()
+	acks, end := k.run(t)
+	if !end || len(acks) != len(k.Keys) {
+		t.Fatalf("undisturbed: %d acks, end %v", len(acks), end)
 	}
-	ws := openTest(t, whole)
-	evs, err := ws.Events(context.Background())
-	ws.Close()
-	if err != nil || len(evs) != len(keys) {
-		t.Fatalf("%d events of %d keys, %v", len(evs), len(keys), err)
-	}
-	want := normalise(evs)
-	fresh := newPlace(t)
-	crashStore(t, fresh, items...)
-	next, last, stride := copies(t, fresh), 0, 1
+	evs, _ := events(t, k.Store)
+	want, states := normalise(evs), append([]string{begin}, acks...) // before the first key, and after each
+	last, stride := 0, 1
 	if testsServer(t) && os.Getenv("PLUMB_LOAD") == "" {
 		stride = 5
 	}
 	for at := 1; ; at += stride {
-		path := next()
-		acks, end := runCrash(t, path, at, typed)
-		s := openTest(t, path)
-		checkStore(t, s)
-		evs, err := s.Events(context.Background())
-		if err != nil {
-			t.Fatal(err)
+		k.Store, k.At = next(), at
+		acks, end := k.run(t)
+		now := checkKilled(t, k, was, want)
+		if n := len(acks); now != states[n] && (end || now != states[n+1]) {
+			t.Errorf("killed at write %d: %d keys acknowledged, the store holds %s; undisturbed it held %v", at, n, now, states)
+		} else if n > 0 && acks[n-1] != states[n] {
+			t.Errorf("to be killed at write %d: after %d keys the store holds %s, and %s undisturbed", at, n, acks[n-1], states[n])
 		}
-		if n := len(evs); n < acks || n > acks+1 {
-			t.Errorf("killed at write %d: %d keys acknowledged, %d in the store", at, acks, n)
-		}
-		if diff := cmp.Diff(want[:len(evs)], normalise(evs), cmpopts.EquateEmpty()); diff != "" {
-			t.Errorf("killed at write %d: %s", at, diff)
-		}
-		// The next sitting goes on: what was done can be undone.
-		b := newBench(t, s, 80, 24)
-		for range evs {
-			b.press("u")
-		}
-		if n := b.m.progress.Decided; n != 0 {
-			t.Errorf("killed at write %d: %d judgements left after undoing all", at, n)
-		}
-		s.Close()
 		if end {
 			last = at
 			break
 		}
 	}
-	// Each key changes at least the log and the acts, commits and is acknowledged; a server changes the acts by itself.
-	if last < 4*len(keys) && !testsServer(t) || last < 2*len(keys) {
-		t.Errorf("only %d writes were killed", last)
+	// Each key that is an event changes at least the log and the acts, commits and is acknowledged; a server changes the acts by
+	// itself.
+	if n := len(evs) - len(was); last < 4*n && !testsServer(t) || last < 2*n || n == 0 {
+		t.Errorf("only %d writes of %d events were killed", last, n)
 	}
+}
+
+// checkKilled looks at the store that a killed sitting left: it is whole, and its log is the beginning of want, in which the
+// events that were there before are followed by those of the sitting. The next sitting goes on: what was done can be undone.
+func checkKilled(t *testing.T, k killed, was []Event, want []normal) (holds string) {
+	t.Helper()
+	s := openTest(t, k.Store)
+	defer s.Close()
+	quicken(s)
+	checkStore(t, s)
+	checkFold(t, s, k.Annotator, len(k.items))
+	holds = holding(s)
+	evs, err := s.Events(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want[:len(evs)], normalise(evs), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("killed at write %d: %s", k.At, diff)
+	}
+	before := Fold(was)
+	decided := len(before.Judged)
+	if k.Review {
+		decided = len(before.Ruled)
+	}
+	b := newBenchFor(t, s, 80, 24, k.session())
+	for range len(Fold(evs).Undo[k.Annotator]) - len(before.Undo[k.Annotator]) {
+		b.press("u")
+	}
+	if n := b.m.progress.Decided; n != decided {
+		t.Errorf("killed at write %d: %d judgements after undoing all of the sitting, %d before it", k.At, n, decided)
+	}
+	return holds
 }
 
 // checkStore is SQLite's own check, and the fold of the log against the derived table.
@@ -266,8 +204,7 @@ func checkStore(t *testing.T, s *Store) {
 // what remains is always a prefix of what was done, never something else and never an unreadable store.
 func TestPowerCutAtEveryByteOfTheLog(t *testing.T) {
 	dir, ctx := t.TempDir(), context.Background()
-	path := filepath.Join(dir, "l.db")
-	crashStore(t, path)
+	path := killed{items: pairsFrom(1, 6)}.store(t)
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

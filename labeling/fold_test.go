@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func same(t *rapid.T, what string, want, got any) {
+func same(t failing, what string, want, got any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Fatalf("%s: fold of the log (-) and store (+) differ:\n%s", what, diff)
@@ -18,7 +18,7 @@ func same(t *rapid.T, what string, want, got any) {
 }
 
 // checkFold compares everything the store says with the fold of its log.
-func checkFold(t *rapid.T, s *Store, who string, items int) {
+func checkFold(t failing, s *Store, who string, items int) {
 	ctx := context.Background()
 	evs, err := s.Events(ctx)
 	if err != nil {
@@ -55,7 +55,7 @@ func checkFold(t *rapid.T, s *Store, who string, items int) {
 }
 
 // checkLabels compares what training takes, the repeats and the drafts with the fold.
-func checkLabels(t *rapid.T, s *Store, st State) {
+func checkLabels(t failing, s *Store, st State) {
 	ctx := context.Background()
 	want, got := map[Ref]bool{}, map[Ref]bool{}
 	for p, e := range st.Judged {

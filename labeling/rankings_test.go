@@ -18,10 +18,18 @@ type judged struct {
 	d   Decision
 }
 
-// toldStore holds items and what is said of them, each within a second and a half.
+// toldStore holds items and what is said of them.
 func toldStore(t *testing.T, items []Item, said ...judged) *Store {
 	t.Helper()
-	s, ctx := newTestStore(t), context.Background()
+	s := newTestStore(t)
+	tell(t, s, items, said...)
+	return s
+}
+
+// tell adds items to a store, and what is said of them, each within a second and a half.
+func tell(t *testing.T, s *Store, items []Item, said ...judged) {
+	t.Helper()
+	ctx := context.Background()
 	if _, err := s.AddItems(ctx, items); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +47,6 @@ func toldStore(t *testing.T, items []Item, said ...judged) *Store {
 			t.Fatal(err)
 		}
 	}
-	return s
 }
 
 // told is who said what of which answers, best first where there is an order.
