@@ -16,8 +16,8 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 )
 
-// dial is a client in this process.
-func dial(t *testing.T, sv *served, name string) *gossh.Client {
+// clientConfig is how a client in this process logs in.
+func clientConfig(t *testing.T, sv *served, name string) *gossh.ClientConfig {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(sv.dir, name))
 	if err != nil {
@@ -27,9 +27,15 @@ func dial(t *testing.T, sv *served, name string) *gossh.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := gossh.Dial("tcp", sv.addr, &gossh.ClientConfig{
+	return &gossh.ClientConfig{
 		User: "x", Auth: []gossh.AuthMethod{gossh.PublicKeys(key)}, HostKeyCallback: gossh.InsecureIgnoreHostKey(), Timeout: 20 * time.Second,
-	})
+	}
+}
+
+// dial is a client in this process.
+func dial(t *testing.T, sv *served, name string) *gossh.Client {
+	t.Helper()
+	c, err := gossh.Dial("tcp", sv.addr, clientConfig(t, sv, name))
 	if err != nil {
 		t.Fatal(err)
 	}

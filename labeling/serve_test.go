@@ -70,11 +70,14 @@ func startServer(t *testing.T, items int, names []string, o ServeOptions) *serve
 	if err := os.WriteFile(o.Keys, []byte(keys), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	if o.Listener == nil {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Listener = l
 	}
-	sv.addr, o.Listener = l.Addr().String(), l
+	sv.addr = o.Listener.Addr().String()
 	o.PerMinute = max(o.PerMinute, 1000)
 	ctx, stop := context.WithCancel(context.Background())
 	sv.stop = stop
