@@ -46,10 +46,10 @@ func (m *model) statusLine() string {
 			text += " · you chose: " + describe(*m.task.Judged, m.sides())
 		}
 		if len(m.task.Tags) > 0 {
-			text += " · " + visible(strings.Join(m.task.Tags, ", "))
+			text += " · " + isolated(strings.Join(m.task.Tags, ", "))
 		}
 		if m.task.Note != "" {
-			text += " · “" + visible(m.task.Note) + "”"
+			text += " · “" + isolated(m.task.Note) + "”"
 		}
 	}
 	text = fit(" "+strings.ReplaceAll(text, "\n", " "), m.w)
@@ -75,7 +75,7 @@ func (m *model) ticksLine() string {
 				box = "✓"
 			}
 		}
-		parts = append(parts, fmt.Sprintf("%s [%s] %s", m.st.key.Render(fmt.Sprint(i+1)), box, visible(name)))
+		parts = append(parts, fmt.Sprintf("%s [%s] %s", m.st.key.Render(fmt.Sprint(i+1)), box, isolated(name)))
 	}
 	return fit(" reasons: "+strings.Join(parts, "  ")+"  "+m.st.key.Render("enter")+" closes", m.w)
 }

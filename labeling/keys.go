@@ -323,7 +323,7 @@ func orderText(ranking, shown []int, sides []string) string {
 func ratingsText(ratings map[string]int) string {
 	var parts []string
 	for _, axis := range slices.Sorted(maps.Keys(ratings)) {
-		parts = append(parts, fmt.Sprintf("%s %d", visible(axis), ratings[axis]))
+		parts = append(parts, fmt.Sprintf("%s %d", isolated(axis), ratings[axis]))
 	}
 	return strings.Join(parts, ", ")
 }

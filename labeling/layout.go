@@ -155,7 +155,7 @@ func (m *model) bodyLines() []string {
 			title += " (folded)"
 		}
 		if len(m.task.Item.Tags) > 0 {
-			title += " · " + visible(strings.Join(m.task.Item.Tags, ", "))
+			title += " · " + isolated(strings.Join(m.task.Item.Tags, ", "))
 		}
 		out = append(out, m.rule(title, m.panes[promptPane].more(), m.focus == m.onPrompt(), m.w))
 		out = append(out, m.indent(m.panes[promptPane].lines(&m.st.text))...)
@@ -193,6 +193,9 @@ func (m *model) columns(focused func(int) bool) []string {
 		}
 		out[0] += m.rule(m.title(i-1), p.more(), focused(i), p.width+2) + joint
 		for k, l := range p.lines(&m.st.text) {
+			if i == last {
+				l = openEnded(l)
+			}
 			out[1+k] += lead + l + bar
 		}
 	}

@@ -19,12 +19,12 @@ func (m *model) opinionLines() []string {
 		}
 		e := o.Event
 		e.Shown = m.task.Shown // in the names that the answers have on this screen
-		text := fmt.Sprintf(" %s: %s", m.st.key.Render(visible(o.Annotator)), describe(e, m.sides()))
+		text := fmt.Sprintf(" %s: %s", m.st.key.Render(isolated(o.Annotator)), describe(e, m.sides()))
 		if len(o.Tags) > 0 {
-			text += " · " + visible(strings.Join(o.Tags, ", "))
+			text += " · " + isolated(strings.Join(o.Tags, ", "))
 		}
 		if o.Note != "" {
-			text += " · “" + strings.ReplaceAll(visible(o.Note), "\n", " ") + "”"
+			text += " · “" + isolated(strings.ReplaceAll(o.Note, "\n", " ")) + "”"
 		}
 		out = append(out, fit(text, m.w))
 	}

@@ -158,7 +158,7 @@ func (m *model) infoText() string {
 }
 
 func (m *model) overlayLines() []string {
-	title := map[overlay]string{helpOverlay: "Keys", guideOverlay: "Guidelines", infoOverlay: "What was hidden", panelOverlay: "Labels of " + visible(m.ss.Annotator())}[m.over]
+	title := map[overlay]string{helpOverlay: "Keys", guideOverlay: "Guidelines", infoOverlay: "What was hidden", panelOverlay: "Labels of " + isolated(m.ss.Annotator())}[m.over]
 	out := []string{m.rule(title+" · any key goes back", m.page.more(), true, m.w)}
 	return append(out, m.indent(m.page.lines(&m.st.text))...)
 }

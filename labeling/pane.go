@@ -190,5 +190,9 @@ func (e *editor) view(width int, cursor lipgloss.Style) string {
 		size, _ := cluster(left, 0)
 		left = left[size:]
 	}
-	return fit(e.label+": "+left+cursor.Render(under)+right, width)
+	open, end := "", ""
+	if leftward(left + under + right) {
+		open, end = anyIsolate, endIsolate
+	}
+	return fit(e.label+": "+open+left+cursor.Render(under)+right+end, width)
 }

@@ -75,9 +75,9 @@ func (m *model) ratingLine() string {
 		if v, ok := given[axis]; ok {
 			value = fmt.Sprint(v)
 		}
-		part := visible(axis) + " " + m.st.key.Render(value)
+		part := isolated(axis) + " " + m.st.key.Render(value)
 		if i == m.axis {
-			part = m.st.chosen.Render("▸" + visible(axis) + " " + value)
+			part = m.st.chosen.Render("▸" + isolated(axis) + " " + value)
 		}
 		parts = append(parts, part)
 	}

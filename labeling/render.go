@@ -292,6 +292,11 @@ func (r *renderer) table(lines []string) int {
 	}
 	align := cells(lines[1])
 	for i, row := range rows {
+		mark := ""
+		if leftward(lines[i]) {
+			mark = ltrMark // columns stand from left to right in any case
+		}
+		r.b.WriteString(mark)
 		if i == 1 {
 			var parts []string
 			for _, w := range width {
@@ -303,7 +308,7 @@ func (r *renderer) table(lines []string) int {
 		}
 		for k, cell := range row {
 			if k > 0 {
-				r.styled(" │ ", faintLook)
+				r.styled(mark+" │ "+mark, faintLook)
 			}
 			pad := width[k] - ansi.StringWidth(cell.text)
 			before := 0

@@ -163,7 +163,7 @@ func (p teammate) cells(now time.Time) [len(teamColumns)]string {
 	if p.others > 0 {
 		agreement = share(p.same, p.others) + fmt.Sprintf(" of %d", p.others)
 	}
-	name := ansi.Truncate(strings.ReplaceAll(visible(p.Annotator), "\n", " "), longestName, "…")
+	name := isolated(ansi.Truncate(strings.ReplaceAll(visible(p.Annotator), "\n", " "), longestName, "…"))
 	return [...]string{name, orNone(int64(p.here)), orNone(p.Item), ago(p.Last, now), fmt.Sprint(p.Today), fmt.Sprint(p.Judged), pace, agreement}
 }
 

@@ -14,7 +14,7 @@ const tabWidth = 4
 
 // visible makes text safe to print: what a model wrote must not move the cursor, recolour the screen or reorder the line.
 // Newlines and tabs stay, other control characters become their Unicode pictures, bidirectional overrides become their
-// code points in brackets. Right-to-left letters themselves are left to the terminal.
+// code points in brackets. The order of right-to-left letters is left to the terminal, within marks of our own (see isolates).
 func visible(s string) string {
 	s = strings.ReplaceAll(s, "\r\n", "\n")
 	if strings.IndexFunc(s, hidden) < 0 && utf8.ValidString(s) {
@@ -158,6 +158,9 @@ func listMark(line string) (size, width int) {
 // paint draws a row: tabs become spaces, spans their styles, and the result is padded to width cells when pad is set.
 func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) string {
 	var out, run strings.Builder
+	spans = spansIn(spans, r)
+	open, end := isolates(s, r, spans)
+	out.WriteString(open)
 	now := plainLook
 	flush := func() {
 		if run.Len() == 0 {
@@ -208,6 +211,7 @@ func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) stri
 		col += w
 	}
 	flush()
+	out.WriteString(end)
 	if pad && col < width {
 		if high {
 			out.WriteString("\x1b[0m") // some letters would join the space after them into one cluster of another width
@@ -217,13 +221,24 @@ func paint(s string, r row, spans []span, on *looksOn, width int, pad bool) stri
 	return out.String()
 }
 
+// spansIn are the spans of a text that reach into a row, in their order.
+func spansIn(spans []span, r row) []span {
+	var out []span
+	for _, sp := range spans {
+		if sp.from < r.to && sp.to > r.from {
+			out = append(out, sp)
+		}
+	}
+	return out
+}
+
 // fit cuts a line (that may hold styles) to width cells and pads it.
 func fit(s string, width int) string {
 	if w := ansi.StringWidth(s); w > width {
 		s = ansi.Truncate(s, width, "…")
 	}
 	if w := ansi.StringWidth(s); w < width {
-		s += strings.Repeat(" ", width-w)
+		return s + strings.Repeat(" ", width-w)
 	}
-	return s
+	return openEnded(s)
 }

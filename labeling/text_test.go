@@ -32,7 +32,7 @@ func TestWrap(t *testing.T) {
 				t.Fatalf("row %q", line)
 			}
 			// Nothing but spaces hangs over the edge.
-			shown := strings.TrimRight(ansi.Strip(line), " ")
+			shown := strings.TrimRight(unmarked(ansi.Strip(line)), " ")
 			if shown != "" {
 				if lead := strings.Repeat(" ", r.indent); !strings.HasPrefix(shown, lead) {
 					t.Fatalf("row %q is not indented by %d", shown, r.indent)

@@ -80,7 +80,7 @@ func (m *model) View() string {
 
 func (m *model) indent(lines []string) []string {
 	for i := range lines {
-		lines[i] = " " + lines[i] + " "
+		lines[i] = " " + openEnded(lines[i]) + " "
 	}
 	return lines
 }
@@ -96,7 +96,7 @@ func (m *model) rule(title, more string, focused bool, width int) string {
 		tail = " " + more + " ─"
 	}
 	room := width - 3 - lipgloss.Width(tail)
-	title = strings.TrimRight(fit(title, min(room, lipgloss.Width(title))), " ")
+	title = closed(strings.TrimRight(fit(title, min(room, lipgloss.Width(title))), " "))
 	fill := max(0, width-lipgloss.Width(title)-3-lipgloss.Width(tail))
 	return m.st.rule.Render(sign+" ") + st.Render(title) + m.st.rule.Render(" "+strings.Repeat("─", fill)+tail)
 }
@@ -175,10 +175,10 @@ func (m *model) emptyLines() []string {
 		text = "Nothing is left to adjudicate: people agree, or you have said which is right."
 	case m.progress.Decided < m.progress.Items:
 		text = fmt.Sprintf("Nothing is free for you now, %s: others are at what is left, or it is not\nof what you asked for. %s looks again, %s quits.",
-			visible(m.ss.Annotator()), m.keys.name(actNext), m.keys.name(actQuit))
+			isolated(m.ss.Annotator()), m.keys.name(actNext), m.keys.name(actQuit))
 	default:
 		text = fmt.Sprintf("Nothing is left to judge. Thank you, %s.\n\n%s takes back the last key, %s looks at earlier items, %s quits.",
-			visible(m.ss.Annotator()), m.keys.name(actUndo), m.keys.name(actPrev), m.keys.name(actQuit))
+			isolated(m.ss.Annotator()), m.keys.name(actUndo), m.keys.name(actPrev), m.keys.name(actQuit))
 	}
 	out := make([]string, m.h-1-m.footer())
 	for i := range out {
