@@ -46,7 +46,7 @@ func (m *model) judge(d Decision, ratings map[string]int, key string) tea.Cmd {
 		if err != nil {
 			return outcome{err: err}
 		}
-		out := outcome{say: strings.TrimSuffix("✓ "+key, " ") + " " + describe(e, sides), tone: done, took: &took}
+		out := outcome{say: strings.TrimSuffix("✓ "+key, " ") + " " + describe(e, sides), tone: done, took: &took, side: sideOf(e)}
 		if t.Judged != nil {
 			out.say += " (instead of " + describe(*t.Judged, sides) + ")"
 			out.took = nil
@@ -128,7 +128,7 @@ func (m *model) redo() tea.Cmd {
 		out := outcome{say: fmt.Sprintf("redone: %s (item %d)", describeAct(*e, sidesOf(e, was, sides)), e.Item), tone: done}
 		switch e.Kind {
 		case Judge, Repeat, Adjudicate:
-			out.took = &e.Elapsed
+			out.took, out.side = &e.Elapsed, sideOf(*e)
 			out.recount = e.Kind == ss.kind()
 			out.task, out.err = ss.Next(ctx, e.Item)
 		case Later:

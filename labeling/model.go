@@ -93,6 +93,7 @@ type outcome struct {
 	tone    tone
 	delta   int            // items newly decided, where the count is not read anew
 	took    *time.Duration // a judgement was made
+	side    int            // that it prefers, see sideOf
 	undid   bool           // a judgement was taken back
 	recount bool           // what is decided may have changed otherwise than this sitting knows
 	count   *Progress      // how far the work is, where that was read anew

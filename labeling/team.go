@@ -100,7 +100,7 @@ func measureTeam(ctx context.Context, s *Store) (map[string]measured, error) {
 		var m measured
 		var pace Progress
 		for _, x := range xs {
-			pace.add(x.Elapsed)
+			pace.add(x.Elapsed, sideOf(x.Event))
 			n, same := withOthers(x, others[x.Item])
 			m.others, m.same = m.others+n, m.same+same
 		}

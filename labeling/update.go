@@ -86,7 +86,7 @@ func (m *model) settle(o outcome) {
 	m.busy = false
 	m.progress.Decided += o.delta
 	if o.took != nil {
-		m.progress.add(*o.took)
+		m.progress.add(*o.took, o.side)
 		m.sat++
 	}
 	if o.undid {

@@ -3,7 +3,6 @@ package labeling
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/charmbracelet/lipgloss"
 )
@@ -103,48 +102,14 @@ func (m *model) rule(title, more string, focused bool, width int) string {
 
 // headerLine is the progress: how many, how fast, how long still.
 func (m *model) headerLine() string {
-	goal := m.progress.goal(m.opt.Goal)
-	done := m.progress.Decided
-	count := fmt.Sprintf("%d of %d", done, goal)
-	if m.opt.Review {
-		count += " adjudicated"
-	}
-	if goal < m.progress.Items {
-		count += fmt.Sprintf(" (%d in the store)", m.progress.Items)
-	}
-	var pace []string
-	if r, ok := m.progress.PerHour(); ok {
-		pace = append(pace, fmt.Sprintf("%.0f an hour", r))
-	}
-	if d, ok := m.progress.Median(); ok {
-		pace = append(pace, "median "+say(d))
-	}
-	if d, ok := m.left(); ok {
-		pace = append(pace, say(d)+" left")
-	}
-	if m.opt.Sitting > 0 {
-		done, goal = m.sat, m.opt.Sitting
-		count = fmt.Sprintf("%d of %d this sitting", done, goal)
-	}
-	left, right := " "+count+"  ", " "+strings.Join(pace, " · ")+" "
+	t := m.opt.tell(m.progress, m.sat, m.sides())
+	left, right := " "+t.count+"  ", " "+strings.Join(t.pace, " · ")+" "
 	room := m.w - lipgloss.Width(left) - lipgloss.Width(right)
 	if room < 8 {
 		return m.st.header.Render(fit(left, m.w))
 	}
 	width := min(room, 40)
-	return m.st.header.Render(left) + bar(done, goal, width) + strings.Repeat(" ", room-width) + m.st.faint.Render(right)
-}
-
-// left is the time to the goal: this sitting's, or the store's.
-func (m *model) left() (time.Duration, bool) {
-	if m.opt.Sitting == 0 {
-		return m.progress.Left(m.opt.Goal)
-	}
-	rate, ok := m.progress.PerHour()
-	if todo := m.opt.Sitting - m.sat; ok && todo > 0 {
-		return time.Duration(float64(todo) / rate * float64(time.Hour)), true
-	}
-	return 0, false
+	return m.st.header.Render(left) + bar(t.done, t.goal, width) + strings.Repeat(" ", room-width) + m.st.faint.Render(right)
 }
 
 // bar draws a share of width cells, in eighths.
