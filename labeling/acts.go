@@ -3,6 +3,7 @@ package labeling
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,6 +164,18 @@ func (m *model) browse(step int) tea.Cmd {
 	})
 }
 
+// goTo shows the item of a number, or of a name (the beginning of its content hash).
+func (m *model) goTo(name string) tea.Cmd {
+	ss, now := m.ss, m.task
+	return m.perform(func(ctx context.Context) outcome {
+		t, err := ss.Find(ctx, name)
+		if err == nil && t == nil {
+			return outcome{task: now, keep: true, say: fmt.Sprintf("there is no item %s", name)}
+		}
+		return outcome{task: t, err: err}
+	})
+}
+
 // typed takes the line that was typed.
 func (m *model) typed() tea.Cmd {
 	text, purpose := strings.TrimSpace(string(m.input.text)), m.inputFor
@@ -172,6 +185,12 @@ func (m *model) typed() tea.Cmd {
 		m.mark()
 		m.findNext()
 		return nil
+	}
+	if purpose == actGoTo {
+		if text == "" {
+			return nil
+		}
+		return m.goTo(text)
 	}
 	t, ss := m.task, m.ss
 	if text == t.Note {
@@ -195,19 +214,8 @@ func (m *model) typing(text string) tea.Cmd {
 
 // tick turns a reason of the list on or off.
 func (m *model) tick(i int) tea.Cmd {
-	t, ss, name := m.task, m.ss, m.opt.Tags[i]
-	var tags []string
-	on := true
-	for _, old := range t.Tags {
-		if old == name {
-			on = false
-			continue
-		}
-		tags = append(tags, old)
-	}
-	if on {
-		tags = append(tags, name)
-	}
+	t, ss := m.task, m.ss
+	tags := toggled(t.Tags, m.opt.Tags[i])
 	return m.perform(func(ctx context.Context) outcome {
 		if _, err := ss.Tag(ctx, t, tags); err != nil {
 			return outcome{err: err}
@@ -215,4 +223,12 @@ func (m *model) tick(i int) tea.Cmd {
 		again, err := ss.task(ctx, t.Item.Seq, t.Again)
 		return outcome{task: again, keep: true, err: err}
 	})
+}
+
+// toggled are tags with one more, or without it where it was among them.
+func toggled(tags []string, name string) []string {
+	if i := slices.Index(tags, name); i >= 0 {
+		return slices.Delete(slices.Clone(tags), i, i+1)
+	}
+	return append(slices.Clip(tags), name)
 }

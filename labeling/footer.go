@@ -10,14 +10,12 @@ import (
 // footerLines are the status, the scale of choices and the other keys.
 func (m *model) footerLines() []string {
 	status := m.statusLine()
-	scale, rest := m.modeLine(), m.keysLine()
-	switch m.footer() - len(m.opinionLines()) {
-	case 4:
-		return []string{m.st.rule.Render(strings.Repeat("─", m.w)), status, scale, rest}
-	case 3:
-		return []string{status, scale, rest}
+	out := []string{status, m.modeLine()}
+	n := m.footer() - len(m.opinionLines())
+	if n > 3 {
+		out = append([]string{m.st.rule.Render(strings.Repeat("─", m.w))}, out...)
 	}
-	return []string{status, scale}
+	return append(out, m.keysLines(n-len(out))...)
 }
 
 func (m *model) statusLine() string {
@@ -40,7 +38,7 @@ func (m *model) statusLine() string {
 	if text == "" && m.task != nil {
 		text = fmt.Sprintf("item %d", m.task.Item.Seq)
 		if m.crowded && m.focus != m.onPrompt() {
-			text += fmt.Sprintf(" · %s goes to the next of %d answers", m.keys.name(actFocus), m.answers())
+			text += fmt.Sprintf(" · %s goes to the next of %d answers", m.keyOf(actFocus), m.answers())
 		}
 		if m.task.Judged != nil {
 			text += " · you chose: " + describe(*m.task.Judged, m.sides())
@@ -111,7 +109,7 @@ func (m *model) scaleLine() string {
 
 // choiceKey is a key with its meaning; reversed when it is the choice in force.
 func (m *model) choiceKey(a act, word string) string {
-	text := strings.TrimRight(m.st.key.Render(m.keys.name(a))+" "+word, " ")
+	text := strings.TrimRight(m.st.key.Render(m.keyOf(a))+" "+word, " ")
 	if m.task == nil || m.task.Judged == nil {
 		return text
 	}
@@ -120,47 +118,102 @@ func (m *model) choiceKey(a act, word string) string {
 	if !ok || d.Choice != now.Choice || d.Choice == Win && (d.Ranking[0] != now.Ranking[0] || d.Strength != now.Strength) {
 		return text
 	}
-	return m.st.chosen.Render(strings.TrimRight("["+m.keys.name(a)+"] "+word, " "))
+	return m.st.chosen.Render(strings.TrimRight("["+m.keyOf(a)+"] "+word, " "))
 }
 
-// keysLine is the rest of the keys, the most needed first, as many as fit.
-func (m *model) keysLine() string {
-	line := " "
+// keysLines are the rest of the keys in n lines, the most needed first: each that there is room for, whole.
+func (m *model) keysLines(n int) []string {
+	out, room := make([]string, n), make([]int, n)
+	for i := range room {
+		room[i] = m.w
+	}
+	for _, k := range m.otherKeys() {
+		part := m.keyPart(k)
+		if part == "" {
+			continue
+		}
+		for i := range out {
+			gap := min(2, 1+len(out[i]))
+			if w := gap + lipgloss.Width(part); w <= room[i] {
+				out[i], room[i] = out[i]+strings.Repeat(" ", gap)+part, room[i]-w
+				break
+			}
+		}
+	}
+	for i := range out {
+		out[i] = fit(out[i], m.w)
+	}
+	return out
+}
+
+// keyPart is a key of the footer with its meaning; "" where it has none on the item shown.
+func (m *model) keyPart(k footerKey) string {
+	var names []string
+	for _, a := range k.acts {
+		if n := m.keyOf(a); n != "" && helps(a, m.mode()) {
+			names = append(names, n)
+		}
+	}
+	switch {
+	case len(names) == 0:
+		return ""
+	case len(k.acts) == 1:
+		return m.choiceKey(k.acts[0], k.word)
+	}
+	return m.st.key.Render(strings.Join(names, "/")) + " " + k.word
+}
+
+// footerKey is what the footer says of an act, or of two that belong together.
+type footerKey struct {
+	word string
+	acts []act
+}
+
+// otherKeys are the keys that do something now besides those of the line above, the most needed first.
+func (m *model) otherKeys() []footerKey {
 	tie, bad := "tie", "both bad"
 	if m.mode() == Rank && m.answers() > 2 {
-		tie, bad = "all equal", "all bad"
+		tie, bad = "equal", "all bad"
 	}
+	var out []footerKey
 	for _, k := range []struct {
-		a    act
-		word string
+		footerKey
+		now bool
 	}{
-		{actTie, tie},
-		{actBothBad, bad},
-		{actCantSay, "can't say"},
-		{actUndo, "undo"},
-		{actHelp, "help"},
-		{actQuit, "quit"},
-		{actDown, "scroll"},
-		{actFocus, "pane"},
-		{actRedo, "redo"},
-		{actDiff, "differences"},
-		{actNote, "comment"},
-		{actEdit, "edit"},
-		{actLater, "set aside"},
-		{actPrev, "back"},
-		{actGuide, "guidelines"},
+		{footerKey{tie, []act{actTie}}, true},
+		{footerKey{bad, []act{actBothBad}}, m.mode() != Single},
+		{footerKey{"can't say", []act{actCantSay}}, true},
+		{footerKey{"confirm", []act{actConfirm}}, m.mode() == Rate},
+		{footerKey{"undo", []act{actUndo}}, true},
+		{footerKey{"help", []act{actHelp}}, true},
+		{footerKey{"quit", []act{actQuit}}, true},
+		{footerKey{"next hit", []act{actFindNext}}, m.search != ""},
+		{footerKey{"clear", []act{actClear}}, m.search != "" || m.zoom},
+		{footerKey{"models", []act{actInfo}}, m.task != nil && m.task.Judged != nil},
+		{footerKey{"scroll", []act{actDown, actUp}}, true},
+		{footerKey{"pane", []act{actFocus}}, true},
+		{footerKey{"redo", []act{actRedo}}, true},
+		{footerKey{"differences", []act{actDiff}}, m.answers() == 2},
+		{footerKey{"comment", []act{actNote}}, true},
+		{footerKey{"reasons", []act{actTags}}, len(m.opt.Tags) > 0},
+		{footerKey{"edit", []act{actEdit}}, !m.opt.Remote},
+		{footerKey{"set aside", []act{actLater}}, true},
+		{footerKey{"items", []act{actPrev, actNext}}, true},
+		{footerKey{"search", []act{actSearch}}, true},
+		{footerKey{"guidelines", []act{actGuide}}, m.opt.Guidelines != ""},
+		{footerKey{"zoom", []act{actZoom}}, true},
+		{footerKey{"fold", []act{actFold}}, true},
+		{footerKey{"raw", []act{actRaw}}, true},
+		{footerKey{"layout", []act{actLayout}}, m.answers() > 1},
+		{footerKey{"copy", []act{actCopy}}, true},
+		{footerKey{"my labels", []act{actPanel}}, true},
+		{footerKey{"open item", []act{actGoTo}}, true},
+		{footerKey{"pages", []act{actPageDown, actPageUp}}, true},
+		{footerKey{"ends", []act{actTop, actBottom}}, true},
 	} {
-		if k.a == actGuide && m.opt.Guidelines == "" {
-			continue
+		if k.now {
+			out = append(out, k.footerKey)
 		}
-		if !m.helps(k.a) || k.a == actDiff && m.answers() != 2 {
-			continue
-		}
-		part := m.choiceKey(k.a, k.word) + "  "
-		if lipgloss.Width(line)+lipgloss.Width(part) > m.w+2 {
-			break
-		}
-		line += part
 	}
-	return fit(strings.TrimRight(line, " "), m.w)
+	return out
 }

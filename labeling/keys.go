@@ -33,6 +33,7 @@ const (
 	actRedo          act = "redo"
 	actPrev          act = "previous"
 	actNext          act = "next"
+	actGoTo          act = "go_to"
 	actNote          act = "note"
 	actTags          act = "tags"
 	actUp            act = "up"
@@ -42,12 +43,14 @@ const (
 	actTop           act = "top"
 	actBottom        act = "bottom"
 	actFocus         act = "pane"
+	actAxis          act = "next_axis"
 	actZoom          act = "zoom"
 	actDiff          act = "diff"
 	actRaw           act = "raw"
 	actLayout        act = "layout"
 	actSearch        act = "search"
 	actFindNext      act = "search_next"
+	actClear         act = "clear"
 	actFold          act = "fold"
 	actCopy          act = "copy"
 	actPanel         act = "panel"
@@ -59,31 +62,32 @@ const (
 
 // binding is an act with its keys and what the help says of it.
 type binding struct {
-	act  act
+	act  act // "" for a section of the help, or where keys is set for keys that always mean the same
 	keys []string
 	help string // "" where the act before says it for both
 }
 
-// defaultBindings is the table of keys, in the order of the help screen. "" separates its sections.
+// defaultBindings is the table of keys, in the order of the help screen.
 func defaultBindings() []binding {
 	return []binding{
 		{"", nil, "Choose"},
-		{actMuchLeft, []string{"1"}, "left much better"},
-		{actClearlyLeft, []string{"2"}, "left clearly better"},
-		{actSomewhatLeft, []string{"3"}, "left somewhat better"},
-		{actSlightlyLeft, []string{"4"}, "left slightly better"},
-		{actSlightlyRight, []string{"5"}, "right slightly better"},
-		{actSomewhatRight, []string{"6"}, "right somewhat better"},
-		{actClearlyRight, []string{"7"}, "right clearly better"},
-		{actMuchRight, []string{"8"}, "right much better"},
+		{actMuchLeft, []string{"1"}, "left better"},
+		{actClearlyLeft, []string{"2"}, ""},
+		{actSomewhatLeft, []string{"3"}, ""},
+		{actSlightlyLeft, []string{"4"}, ""},
+		{actSlightlyRight, []string{"5"}, "right better"},
+		{actSomewhatRight, []string{"6"}, ""},
+		{actClearlyRight, []string{"7"}, ""},
+		{actMuchRight, []string{"8"}, ""},
 		{actTie, []string{"="}, "tie, equally good"},
 		{actBothBad, []string{"b"}, "both are bad"},
 		{actCantSay, []string{"x"}, "can't say"},
 		{actGood, []string{"+", "a"}, "good"},
 		{actBad, []string{"-"}, "bad"},
+		{actAxis, []string{"tab"}, "next axis"},
 		{actConfirm, []string{"enter"}, "confirm"},
 		{"", nil, "Correct"},
-		{actUndo, []string{"u", "backspace"}, "undo, without limit"},
+		{actUndo, []string{"u", "backspace", "delete"}, "undo, without limit"},
 		{actRedo, []string{"r"}, "redo"},
 		{actPrev, []string{"left", "["}, "earlier, later item"},
 		{actNext, []string{"right", "]"}, ""},
@@ -92,6 +96,11 @@ func defaultBindings() []binding {
 		{actNote, []string{"c"}, "comment, tick reasons"},
 		{actTags, []string{"t"}, ""},
 		{actEdit, []string{"e"}, "write it better"},
+		{"", nil, "Else"},
+		{actGuide, []string{"g"}, "guidelines"},
+		{actPanel, []string{"m"}, "my labels so far"},
+		{actHelp, []string{"?", "h"}, "this help"},
+		{actQuit, []string{"q", "ctrl+c"}, "quit (all is saved)"},
 		{"", nil, "Read"},
 		{actDown, []string{"down", "j"}, "scroll"},
 		{actUp, []string{"up", "k"}, ""},
@@ -107,13 +116,16 @@ func defaultBindings() []binding {
 		{actFold, []string{"f"}, "fold the prompt"},
 		{actSearch, []string{"/"}, "search, next"},
 		{actFindNext, []string{"n"}, ""},
+		{actClear, []string{"esc"}, "end search and zoom"},
+		{actGoTo, []string{"o"}, "open item by number"},
 		{actCopy, []string{"y"}, "copy the text"},
 		{actInfo, []string{"i"}, "models, after choice"},
-		{"", nil, "Else"},
-		{actGuide, []string{"g"}, "guidelines"},
-		{actPanel, []string{"m"}, "my labels so far"},
-		{actHelp, []string{"?", "h"}, "this help"},
-		{actQuit, []string{"q", "ctrl+c"}, "quit (all is saved)"},
+		{"", nil, "In a line of text"},
+		{"", []string{"enter"}, "done"},
+		{"", []string{"esc"}, "give it up"},
+		{"", []string{"left", "right", "home", "end", "ctrl+b", "ctrl+f", "ctrl+a", "ctrl+e"}, "move"},
+		{"", []string{"backspace", "delete", "ctrl+h", "ctrl+d"}, "take a letter"},
+		{"", []string{"ctrl+w", "ctrl+u", "ctrl+k"}, "a word, to the ends"},
 	}
 }
 
@@ -121,11 +133,12 @@ func defaultBindings() []binding {
 type keymap struct {
 	bindings []binding
 	byKey    map[string]act
+	inRate   map[string]bool // keys that bring the next axis where answers are rated, whatever they do elsewhere
 }
 
 // newKeymap applies what a recipe binds otherwise: act name to keys separated by spaces ("space" is the space bar).
 func newKeymap(custom map[string]string) (keymap, error) {
-	km := keymap{bindings: defaultBindings(), byKey: map[string]act{}}
+	km := keymap{bindings: defaultBindings(), byKey: map[string]act{}, inRate: map[string]bool{}}
 	left, wanted := map[string]string{}, map[string]bool{}
 	for name, keys := range custom {
 		left[name] = keys
@@ -144,6 +157,9 @@ func newKeymap(custom map[string]string) (keymap, error) {
 			if k == "space" {
 				b.keys[j] = " "
 			}
+			if k == "ctrl+c" && b.act != actQuit {
+				return km, fmt.Errorf("keys.%s: ctrl+c quits, whatever else is bound", b.act)
+			}
 			wanted[b.keys[j]] = true
 		}
 	}
@@ -158,76 +174,44 @@ func newKeymap(custom map[string]string) (keymap, error) {
 	// A second key that an act has by default gives way to the recipe's.
 	for i := range km.bindings {
 		b := &km.bindings[i]
-		if _, own := custom[string(b.act)]; own || len(b.keys) < 2 {
+		if _, own := custom[string(b.act)]; own || b.act == "" || len(b.keys) < 2 {
 			continue
 		}
 		b.keys = append(b.keys[:1:1], slices.DeleteFunc(slices.Clone(b.keys[1:]), func(k string) bool { return wanted[k] })...)
 	}
+	for i := range km.bindings {
+		if b := &km.bindings[i]; b.act == actQuit && !slices.Contains(b.keys, "ctrl+c") {
+			b.keys = append(b.keys, "ctrl+c")
+		}
+	}
+	return km, km.index()
+}
+
+// index finds the acts by their keys. A key has one act, but the one that brings the next axis may move the focus elsewhere.
+func (km keymap) index() error {
 	for _, b := range km.bindings {
+		if b.act == "" || b.act == actAxis {
+			continue
+		}
 		for _, k := range b.keys {
 			if other, taken := km.byKey[k]; taken {
-				return km, fmt.Errorf("key %q is bound to both %s and %s", k, other, b.act)
+				return fmt.Errorf("key %q is bound to both %s and %s", k, other, b.act)
 			}
 			km.byKey[k] = b.act
 		}
 	}
-	if km.byKey["ctrl+c"] == "" {
-		km.byKey["ctrl+c"] = actQuit
-	}
-	return km, nil
-}
-
-// name is the first key of an act as the screen shows it.
-func (km keymap) name(a act) string {
 	for _, b := range km.bindings {
-		if b.act == a {
-			return keyName(b.keys[0])
+		if b.act != actAxis {
+			continue
+		}
+		for _, k := range b.keys {
+			if other, taken := km.byKey[k]; taken && other != actFocus {
+				return fmt.Errorf("key %q is bound to both %s and %s", k, other, actAxis)
+			}
+			km.inRate[k] = true
 		}
 	}
-	return ""
-}
-
-func keyName(k string) string {
-	switch k {
-	case " ":
-		return "space"
-	case "backspace":
-		return "bksp"
-	case "pgdown":
-		return "pgdn"
-	case "up":
-		return "↑"
-	case "down":
-		return "↓"
-	case "left":
-		return "←"
-	case "right":
-		return "→"
-	}
-	return k
-}
-
-// helpLine is what the help screen says of binding i, with the sides named as the screen names them; "" when an act before
-// says it.
-func (km keymap) helpLine(i int, sides []string) string {
-	b := km.bindings[i]
-	if b.help == "" {
-		return ""
-	}
-	var names []string
-	for j := i; j < len(km.bindings) && (j == i || km.bindings[j].help == ""); j++ {
-		for _, k := range km.bindings[j].keys {
-			names = append(names, keyName(k))
-		}
-	}
-	help := b.help
-	for j, word := range []string{"left ", "right "} {
-		if rest, ok := strings.CutPrefix(help, word); ok && len(sides) == 2 {
-			help = sides[j] + " " + rest
-			break
-		}
-	}
-	return fmt.Sprintf("  %s %s", fit(strings.Join(names, " "), 15), help)
+	return nil
 }
 
 // preference is the side (0 left, 1 right) and strength that an act chooses.

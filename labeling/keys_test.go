@@ -18,11 +18,59 @@ func TestKeysCanBeBound(t *testing.T) {
 	if km.byKey["a"] != actMuchLeft || km.byKey[" "] != actTie || km.byKey["."] != actTie || km.byKey["1"] != "" {
 		t.Errorf("%v", km.byKey)
 	}
-	for name, keys := range map[string]string{"no_such": "a", "left_much": "q", "tie": ""} {
+	for name, keys := range map[string]string{"no_such": "a", "left_much": "q", "tie": "", "next_axis": "u", "undo": "ctrl+c"} {
 		if _, err := newKeymap(map[string]string{name: keys}); err == nil {
 			t.Errorf("%s: %q was taken", name, keys)
 		}
 	}
+	// The screen says what is bound, wherever it names a key.
+	s := newTestStore(t)
+	if _, err := s.AddItems(context.Background(), append([]Item{pair(1)}, modeItems()[2])); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, s, 160, 50)
+	b.m.keys = boundTo(t, map[string]string{
+		"left_much": "a", "right_somewhat": "F", "tie": "space .", "help": "H", "pane": "P", "next_axis": "N", "undo": "U", "up": "K", "quit": "Q", "good": "+",
+	})
+	says := func(b *bench, yes, no []string) {
+		t.Helper()
+		v := b.screen()
+		for _, want := range yes {
+			if !strings.Contains(v, want) {
+				t.Errorf("no %q on\n%s", want, v)
+			}
+		}
+		for _, wrong := range no {
+			if strings.Contains(v, wrong) {
+				t.Errorf("%q on\n%s", wrong, v)
+			}
+		}
+	}
+	says(b, []string{"· a 2 3 4 ─", "· 5 F 7 8 ─", "◂ a much better  2 clearly", "5 slightly  F somewhat", "space tie", "U undo", "H help", "Q quit", "↓/K scroll", "P pane"},
+		[]string{"1–4", "5–8", "= tie", "u undo", "? help", "q quit", "tab pane"})
+	b.press("?")
+	says(b, []string{"? does nothing; H lists the keys"}, nil)
+	b.press("H")
+	says(b, []string{"a 2 3 4         left better, a most", "5 F 7 8         right better, 8 most", "space .         tie", "U ", "P               what to scroll", "H               this help", "Q ctrl+c        quit"},
+		[]string{"=  ", "u bksp", "tab", "? h"})
+	b.press("esc", "a")
+	says(b, []string{"✓ a left much better", "N next", "P pane", "1–5 bad to good"}, []string{"tab"})
+	b.press("H")
+	says(b, []string{"N               next axis", "P               what to scroll"}, []string{"tab"})
+	b.press("esc", "N", "4", "P")
+	if b.m.axis != 2 || b.m.focus == onAnswers || b.m.ratings()["harmless"] != 4 {
+		t.Errorf("axis %d, focus %d, ratings %v", b.m.axis, b.m.focus, b.m.ratings())
+	}
+}
+
+// boundTo is the keymap of what a recipe binds.
+func boundTo(t *testing.T, custom map[string]string) keymap {
+	t.Helper()
+	km, err := newKeymap(custom)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return km
 }
 
 // What could not be written is said, stays on the screen, and the keys that were meant for the next item are forgotten.

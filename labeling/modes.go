@@ -26,7 +26,7 @@ func (m *model) modeKey(k string) (cmd tea.Cmd, taken bool) {
 		switch {
 		case digit > 0:
 			return m.rate(digit), true
-		case k == "tab":
+		case m.keys.inRate[k]:
 			m.axis = (m.axis + 1) % len(m.opt.Axes)
 			return nil, true
 		case m.keys.byKey[k] == actConfirm:
@@ -36,17 +36,20 @@ func (m *model) modeKey(k string) (cmd tea.Cmd, taken bool) {
 	return nil, false
 }
 
+// keyOf is the first key of an act on the item shown.
+func (m *model) keyOf(a act) string { return m.keys.nameIn(a, m.mode()) }
+
 // modeHint says which keys choose in this mode.
 func (m *model) modeHint() string {
 	switch m.mode() {
 	case Rank:
-		return fmt.Sprintf("digits put the answers in order, best first; %s confirms", m.keys.name(actConfirm))
+		return fmt.Sprintf("digits put the answers in order, best first; %s confirms", m.keyOf(actConfirm))
 	case Rate:
-		return fmt.Sprintf("1 to %d is the value, tab the next axis", MaxRating)
+		return fmt.Sprintf("1 to %d is the value, %s the next axis", MaxRating, m.keyOf(actAxis))
 	case Single:
-		return fmt.Sprintf("%s good, %s bad, %s can't say", m.keys.name(actGood), m.keys.name(actBad), m.keys.name(actCantSay))
+		return fmt.Sprintf("%s good, %s bad, %s can't say", m.keyOf(actGood), m.keyOf(actBad), m.keyOf(actCantSay))
 	}
-	return fmt.Sprintf("%s to %s choose", m.keys.name(actMuchLeft), m.keys.name(actMuchRight))
+	return fmt.Sprintf("%s to %s choose", m.keyOf(actMuchLeft), m.keyOf(actMuchRight))
 }
 
 // title is the line over an answer: its name, and the keys or the place it has.
@@ -55,11 +58,7 @@ func (m *model) title(i int) string {
 	name := strings.ToUpper(sides[i][:1]) + sides[i][1:]
 	switch m.mode() {
 	case Compare:
-		keys := [2]string{"1–4", "5–8"}
-		if m.keys.name(actMuchLeft) != "1" || m.keys.name(actMuchRight) != "8" {
-			keys = [2]string{m.keys.name(actMuchLeft), m.keys.name(actMuchRight)}
-		}
-		return name + " · " + keys[i]
+		return name + " · " + m.keys.sideKeys()[i]
 	case Rank:
 		if len(sides) == 2 {
 			name = fmt.Sprintf("%s · %d", name, i+1)

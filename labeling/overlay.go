@@ -46,24 +46,22 @@ func headings(text string) []span {
 
 // helpText lists the keys, in two columns where there is room.
 func (m *model) helpText() string {
-	sides := m.sides()
 	var sections [][]string
 	for i, bd := range m.keys.bindings {
-		if bd.act == "" {
+		switch {
+		case bd.act == "" && bd.keys == nil:
 			sections = append(sections, []string{bd.help})
-			continue
-		}
-		if !m.helps(bd.act) {
-			continue
-		}
-		if l := m.keys.helpLine(i, sides); l != "" {
+			if len(sections) == 1 {
+				sections[0] = append(sections[0], m.digitsHelp()...)
+			}
+		case helps(bd.act, m.mode()):
 			last := &sections[len(sections)-1]
-			*last = append(*last, l)
+			*last = append(*last, m.keys.helpLines(i, m.mode(), m.sides())...)
 		}
 	}
 	var columns [2][]string
 	for i, sec := range sections {
-		c := i / 3 // what is needed to work on the left
+		c := i / 4 // what is needed to work on the left
 		if len(columns[c]) > 0 {
 			columns[c] = append(columns[c], "")
 		}
@@ -71,13 +69,10 @@ func (m *model) helpText() string {
 	}
 	left := columns[0]
 	right := append(columns[1], "", "  Every key is saved at once, for good.")
-	var b strings.Builder
-	if m.mode() != Compare {
-		b.WriteString("  " + m.modeHint() + "\n\n")
-	}
 	if m.w < helpColumns {
-		return b.String() + strings.Join(append(append(left, ""), right...), "\n")
+		return strings.Join(append(append(left, ""), right...), "\n")
 	}
+	var b strings.Builder
 	for i := range max(len(left), len(right)) {
 		var l, r string
 		if i < len(left) {
@@ -86,23 +81,38 @@ func (m *model) helpText() string {
 		if i < len(right) {
 			r = right[i]
 		}
-		b.WriteString(strings.TrimRight(fit(l, 39)+r, " ") + "\n")
+		b.WriteString(strings.TrimRight(fit(l, 40)+r, " ") + "\n")
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// helps says whether a choice is one of the mode of the item shown; other acts are in all modes.
-func (m *model) helps(a act) bool {
+// digitsHelp is what digits mean where no binding says it.
+func (m *model) digitsHelp() []string {
+	switch m.mode() {
+	case Rank:
+		return []string{fmt.Sprintf("  %-*s the next best answer", keyColumn, fmt.Sprintf("1–%d", m.answers()))}
+	case Rate:
+		return []string{fmt.Sprintf("  %-*s bad to good", keyColumn, fmt.Sprintf("1–%d", MaxRating))}
+	}
+	return nil
+}
+
+// helps says whether an act has a meaning in a mode.
+func helps(a act, mode Mode) bool {
 	if _, _, ok := preference(a); ok {
-		return m.mode() == Compare
+		return mode == Compare
 	}
 	switch a {
-	case actTie, actBothBad:
-		return m.mode() == Compare || m.mode() == Rank
+	case actTie:
+		return mode == Compare || mode == Rank
+	case actBothBad: // of one answer it means bad
+		return mode != Rate
 	case actGood, actBad:
-		return m.mode() == Single
+		return mode == Single
+	case actAxis:
+		return mode == Rate
 	case actConfirm:
-		return m.mode() == Rank || m.mode() == Rate
+		return mode == Rank || mode == Rate
 	}
 	return true
 }
@@ -159,6 +169,10 @@ func (m *model) infoText() string {
 
 func (m *model) overlayLines() []string {
 	title := map[overlay]string{helpOverlay: "Keys", guideOverlay: "Guidelines", infoOverlay: "What was hidden", panelOverlay: "Labels of " + isolated(m.ss.Annotator())}[m.over]
-	out := []string{m.rule(title+" · any key goes back", m.page.more(), true, m.w)}
+	back := "any key goes back"
+	if len(m.page.rows) > m.page.height {
+		back = fmt.Sprintf("%s %s scroll, any other key goes back", m.keys.name(actDown), m.keys.name(actUp))
+	}
+	out := []string{m.rule(title+" · "+back, m.page.more(), true, m.w)}
 	return append(out, m.indent(m.page.lines(&m.st.text))...)
 }

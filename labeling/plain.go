@@ -190,10 +190,10 @@ func (p *plain) answer(ctx context.Context, t *Task, line string, took time.Dura
 		for i, b := range p.keys.bindings {
 			switch b.act {
 			case "", actPrev, actNote, actTags, actDown, actPageDown, actTop, actFocus, actZoom, actDiff, actRaw, actLayout, actSearch, actInfo, actFold,
-				actFindNext, actCopy, actPanel, actConfirm, actEdit:
+				actFindNext, actClear, actGoTo, actAxis, actCopy, actPanel, actConfirm, actEdit:
 				continue
 			}
-			if l := p.keys.helpLine(i, plainSides(nil)); l != "" {
+			for _, l := range p.keys.helpLines(i, Compare, plainSides(nil)) {
 				fmt.Fprintln(p.out, l)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Order is the order in which a queue asks.
@@ -257,4 +259,22 @@ func (ss *Session) Neighbour(ctx context.Context, seq int64, step int) (*Task, e
 		return nil, err
 	}
 	return ss.Task(ctx, to)
+}
+
+// Find is the item with a number or, of four letters and more, the only one whose name (Hash) begins so; nil where there is none.
+func (ss *Session) Find(ctx context.Context, name string) (*Task, error) {
+	n, err := strconv.ParseInt(name, 10, 64)
+	if err != nil {
+		n = 0 // no item has it
+	}
+	var seq int64
+	err = ss.s.row(ctx, `SELECT coalesce(max(CASE WHEN seq = ?1 THEN seq END), CASE WHEN count(*) = 1 THEN min(seq) END, 0) FROM items
+		WHERE seq = ?1 OR length(?2) >= 4 AND substr(hash, 1, length(?2)) = ?2`, n, strings.ToLower(name)).Scan(&seq)
+	if err != nil {
+		return nil, fmt.Errorf("find item %s: %w", name, err)
+	}
+	if seq == 0 {
+		return nil, nil
+	}
+	return ss.Task(ctx, seq)
 }

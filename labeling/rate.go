@@ -81,6 +81,6 @@ func (m *model) ratingLine() string {
 		}
 		parts = append(parts, part)
 	}
-	hint := fmt.Sprintf("   %s bad to good, %s next", m.st.key.Render(fmt.Sprintf("1–%d", MaxRating)), m.st.key.Render("tab"))
+	hint := fmt.Sprintf("   %s bad to good, %s next", m.st.key.Render(fmt.Sprintf("1–%d", MaxRating)), m.st.key.Render(m.keyOf(actAxis)))
 	return fit(" "+strings.Join(parts, "  ")+hint, m.w)
 }

@@ -153,11 +153,6 @@ func (m *model) key(msg tea.KeyMsg) tea.Cmd {
 	case m.choosing:
 		return m.chooseKey(k)
 	}
-	if k == "esc" {
-		m.search, m.status, m.zoom = "", "", false
-		m.mark()
-		return nil
-	}
 	if cmd, taken := m.modeKey(k); taken {
 		return cmd
 	}
@@ -186,6 +181,13 @@ func (m *model) do(a act, k string) tea.Cmd {
 		return m.browse(-1)
 	case actNext:
 		return m.browse(1)
+	case actGoTo:
+		m.input, m.inputFor = newEditor("number of the item", ""), a
+		return nil
+	case actClear:
+		m.search, m.status, m.zoom = "", "", false
+		m.mark()
+		return nil
 	case "":
 		m.status, m.tone = fmt.Sprintf("%s does nothing; %s lists the keys", keyName(k), m.keys.name(actHelp)), quiet
 		return nil
@@ -342,8 +344,7 @@ func (m *model) tickKey(k string) tea.Cmd {
 	if len(k) == 1 && k[0] >= '1' && int(k[0]-'1') < len(m.opt.Tags) {
 		return m.tick(int(k[0] - '1'))
 	}
-	switch k {
-	case "esc", "enter", "q", m.keys.name(actTags):
+	if a := m.keys.byKey[k]; k == "esc" || k == "enter" || a == actQuit || a == actTags {
 		m.ticking = false
 	}
 	return nil

@@ -46,6 +46,8 @@ const (
 func (m *model) footer() int {
 	n := 2 // status, scale
 	switch {
+	case m.h >= 40:
+		n = 5 // rule, status, scale, keys in two lines
 	case m.h >= 18:
 		n = 4 // rule, status, scale, keys
 	case m.h >= 14:
