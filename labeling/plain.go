@@ -43,6 +43,7 @@ type plain struct {
 	ss     *Session
 	opt    Options
 	keys   keymap
+	sat    int // judgements of this sitting
 	out    *bufio.Writer
 	lines  chan string
 	failed chan error
@@ -70,15 +71,11 @@ func (p *plain) line(ctx context.Context, prompt string) (string, error) {
 }
 
 func (p *plain) run(ctx context.Context) error {
-	prog, err := p.ss.Progress(ctx)
+	pace, err := p.pace(ctx)
 	if err != nil {
 		return err
 	}
-	what := "items judged"
-	if p.opt.Review {
-		what = "disagreements adjudicated"
-	}
-	fmt.Fprintf(p.out, "%d of %d %s. Type a key and Enter; ? lists the keys.\n", prog.Decided, prog.goal(p.opt.Goal), what)
+	fmt.Fprintf(p.out, "%s. Type a key and Enter; %s lists the keys.\n", pace, p.key(actHelp))
 	task, err := p.ss.Resume(ctx)
 	if err != nil {
 		return err
@@ -127,7 +124,11 @@ func (p *plain) show(t *Task) {
 	for _, o := range t.Opinions {
 		e := o.Event
 		e.Shown = t.Shown
-		fmt.Fprintln(p.out, strings.TrimSpace(fmt.Sprintf("%s says: %s. %s", visible(o.Annotator), describe(e, plainSides(t)), visible(o.Note))))
+		said := fmt.Sprintf("%s says: %s.", visible(o.Annotator), describe(e, plainSides(t)))
+		if len(o.Tags) > 0 {
+			said += " Reasons: " + visible(strings.Join(o.Tags, ", ")) + "."
+		}
+		fmt.Fprintln(p.out, strings.TrimSpace(said+" "+visible(o.Note)))
 	}
 	if t.Judged != nil {
 		fmt.Fprintf(p.out, "You chose: %s.\n", describe(*t.Judged, plainSides(t)))
@@ -135,20 +136,13 @@ func (p *plain) show(t *Task) {
 	if t.Draft != nil && len(t.Draft.Ranking) > 0 {
 		fmt.Fprintf(p.out, "Your order so far: %s.\n", orderText(t.Draft.Ranking, t.Shown, numbered(len(t.Shown))))
 	}
-	fmt.Fprintln(p.out, p.hint(t))
-}
-
-// hint is how to choose.
-func (p *plain) hint(t *Task) string {
-	switch t.Item.mode() {
-	case Rank:
-		return fmt.Sprintf("Type the numbers of the %d answers, best first, as in 2 1 3; = all equal, b all bad, x can't say.", len(t.Shown))
-	case Rate:
-		return fmt.Sprintf("Type a number from 1 to %d for each of %s, with spaces; x can't say.", MaxRating, strings.Join(p.opt.Axes, ", "))
-	case Single:
-		return fmt.Sprintf("%s good, %s bad, %s can't say.", p.keys.name(actGood), p.keys.name(actBad), p.keys.name(actCantSay))
+	if t.Note != "" {
+		fmt.Fprintf(p.out, "Your comment: %s\n", visible(t.Note))
 	}
-	return "1 first much better, 4 slightly, 5 second slightly better, 8 much, = tie, b both bad, x can't say."
+	if len(t.Tags) > 0 {
+		fmt.Fprintf(p.out, "Your reasons: %s.\n", visible(strings.Join(t.Tags, ", ")))
+	}
+	fmt.Fprintln(p.out, p.hint(t))
 }
 
 // plainSides are the answers where there is no left and right.
@@ -177,37 +171,34 @@ func plainNames(n int) []string {
 // answer does what a line says and returns the task to be at then.
 func (p *plain) answer(ctx context.Context, t *Task, line string, took time.Duration) (next *Task, quit bool, err error) {
 	verb, rest, _ := strings.Cut(line, " ")
-	a := p.keys.byKey[verb]
+	rest = strings.TrimSpace(rest)
+	a := p.keys.typed(verb)
 	if t != nil {
 		if d, ratings, ok := p.numbers(t, line); ok {
-			return p.judge(ctx, t, d, ratings, took)
+			next, err = p.judge(ctx, t, d, ratings, took)
+			return next, false, err
 		}
 	}
 	switch a {
 	case actQuit:
 		return t, true, nil
 	case actHelp:
-		for i, b := range p.keys.bindings {
-			switch b.act {
-			case "", actPrev, actNote, actTags, actDown, actPageDown, actTop, actFocus, actZoom, actDiff, actRaw, actLayout, actSearch, actInfo, actFold,
-				actFindNext, actClear, actGoTo, actAxis, actCopy, actPanel, actConfirm, actEdit:
-				continue
-			}
-			for _, l := range p.keys.helpLines(i, Compare, plainSides(nil)) {
-				fmt.Fprintln(p.out, l)
-			}
-		}
-		fmt.Fprintf(p.out, "  %s TEXT  a comment\n  %s N     write answer N better\n", p.keys.name(actNote), p.keys.name(actEdit))
+		p.help(t)
 		return t, false, nil
 	case actGuide:
-		fmt.Fprintln(p.out, visible(p.opt.Guidelines))
+		fmt.Fprintln(p.out, p.guidelines())
 		return t, false, nil
+	case actPanel:
+		return t, false, p.panel(ctx)
 	case actUndo, actRedo:
 		next, err = p.turn(ctx, t, a)
 		return next, false, err
+	case actPrev, actNext, actGoTo:
+		next, err = p.goTo(ctx, t, a, rest)
+		return next, false, err
 	}
 	if t == nil {
-		fmt.Fprintln(p.out, "u takes back the last key, q quits.")
+		fmt.Fprintf(p.out, "%s takes back the last key, %s quits.\n", p.key(actUndo), p.key(actQuit))
 		return nil, false, nil
 	}
 	switch a {
@@ -218,27 +209,53 @@ func (p *plain) answer(ctx context.Context, t *Task, line string, took time.Dura
 		next, err = p.ss.Next(ctx, t.Item.Seq)
 		return next, false, err
 	case actNote:
-		if _, err := p.ss.Note(ctx, t, strings.TrimSpace(rest)); err != nil {
+		if _, err := p.ss.Note(ctx, t, rest); err != nil {
 			return nil, false, err
 		}
 		fmt.Fprintln(p.out, "Comment saved.")
-		return t, false, nil
+		next, err = p.ss.task(ctx, t.Item.Seq, t.Again)
+		return next, false, err
+	case actTags:
+		next, err = p.reasons(ctx, t, rest)
+		return next, false, err
 	case actEdit:
 		return t, false, p.edit(ctx, t, rest, took)
 	}
 	d, ok := decision(a, t)
 	if !ok || rest != "" {
-		fmt.Fprintf(p.out, "%q means nothing here; ? lists the keys.\n", visible(line))
+		fmt.Fprintf(p.out, "%q means nothing here; %s lists the keys.\n", visible(line), p.key(actHelp))
 		return t, false, nil
 	}
-	return p.judge(ctx, t, d, nil, took)
+	next, err = p.judge(ctx, t, d, nil, took)
+	return next, false, err
+}
+
+// goTo is the item before or after, or the one that is asked for.
+func (p *plain) goTo(ctx context.Context, t *Task, a act, name string) (next *Task, err error) {
+	from := int64(1) << 62 // where nothing is left: back to the last item
+	if t != nil {
+		from = t.Item.Seq
+	}
+	switch a {
+	case actPrev:
+		next, err = p.ss.Neighbour(ctx, from, -1)
+	case actNext:
+		next, err = p.ss.Neighbour(ctx, from, 1)
+	default:
+		next, err = p.ss.Find(ctx, name)
+	}
+	if err == nil && next == nil {
+		fmt.Fprintln(p.out, "No item there.")
+		return t, nil
+	}
+	return next, err
 }
 
 // turn takes the last act back, or does it again.
 func (p *plain) turn(ctx context.Context, t *Task, a act) (*Task, error) {
-	turn, word := p.ss.Undo, "undone"
+	turn, word, step := p.ss.Undo, "undone", -1
 	if a == actRedo {
-		turn, word = p.ss.Redo, "redone"
+		turn, word, step = p.ss.Redo, "redone", 1
 	}
 	e, err := turn(ctx)
 	if err != nil {
@@ -253,24 +270,32 @@ func (p *plain) turn(ctx context.Context, t *Task, a act) (*Task, error) {
 		return nil, err
 	}
 	fmt.Fprintf(p.out, "%s: %s (item %d).\n", word, describeAct(*e, plainSides(was)), e.Item)
-	if a == actRedo && (e.Kind == Judge || e.Kind == Later || e.Kind == Repeat || e.Kind == Adjudicate) {
+	judged := e.Kind == Judge || e.Kind == Repeat || e.Kind == Adjudicate
+	if judged {
+		p.sat = max(0, p.sat+step)
+	}
+	if a == actRedo && (judged || e.Kind == Later) {
 		return p.ss.Next(ctx, e.Item)
 	}
 	return was, nil
 }
 
-func (p *plain) judge(ctx context.Context, t *Task, d Decision, ratings map[string]int, took time.Duration) (next *Task, quit bool, err error) {
+func (p *plain) judge(ctx context.Context, t *Task, d Decision, ratings map[string]int, took time.Duration) (*Task, error) {
 	e, err := p.ss.Judge(ctx, t, d, took, Data{Screen: "plain", Ratings: ratings})
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	fmt.Fprintf(p.out, "Saved: %s", describe(e, plainSides(t)))
 	if p.opt.Opinion {
 		fmt.Fprint(p.out, modelsSay(t, e))
 	}
-	fmt.Fprintln(p.out, ".")
-	next, err = p.ss.Next(ctx, t.Item.Seq)
-	return next, false, err
+	if t.Judged == nil {
+		p.sat++
+	}
+	if err := p.count(ctx, t.Judged == nil); err != nil {
+		return nil, err
+	}
+	return p.ss.Next(ctx, t.Item.Seq)
 }
 
 // numbers reads an order or ratings off a line.
