@@ -126,6 +126,7 @@ func Train(ctx context.Context, c Config, in Inputs, s *run.Stage) (_ Result, er
 		st.Update++
 		st.Episodes += tr.B()
 		st.note(metrics(tr, c, st, steps, policyLR, criticLR))
+		l.show.Set(st.Episodes, "") // else the line that stays at the end is a batch behind
 
 		// 9. Adapt beta.
 		k := Controller{Coef: st.Coef, Target: c.KL.Target, Horizon: c.KL.Horizon, Min: c.KL.Min, Max: c.KL.Max}
