@@ -56,11 +56,11 @@ func Open(root, name string) (*Dir, error) {
 	}
 	path := filepath.Join(root, name)
 	if err := os.MkdirAll(path, 0o755); err != nil {
-		return nil, fmt.Errorf("make run folder: %w", err)
+		return nil, full("make run folder", path, err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("open run folder: %w", err)
+		return nil, full("open run folder", path, err)
 	}
 	err = flock(lock, syscall.LOCK_EX|syscall.LOCK_NB)
 	for try := 0; errors.Is(err, syscall.EWOULDBLOCK) && try < 5; try++ {
@@ -77,7 +77,7 @@ func Open(root, name string) (*Dir, error) {
 	d := &Dir{path: path, name: name, lock: lock}
 	if err := d.writePID(); err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("lock run folder %s: %w", path, err)
+		return nil, full("lock run folder", path, err)
 	}
 	if err := removeAllTemps(path); err != nil {
 		d.Close()
