@@ -139,3 +139,49 @@ func TestPairsIntoAFullQueue(t *testing.T) {
 		t.Errorf("%d lines of log after space was freed, want %d", got, want)
 	}
 }
+
+// A stage that runs out of space, wherever that is, names the file, leaves nothing half-written and goes on when there is room, to the
+// same bytes as one that had room from the start.
+func TestStagesOnAFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the stages many times")
+	}
+	dir, disk := everyStage(t), smalldisk.New(t, 16<<20)
+	live := filepath.Join(disk, "t")
+	restore(t, live, filepath.Join(dir, "runs", "t"))
+	args := func(verb, runs string) []string {
+		return []string{verb, filepath.Join(dir, "recipe.yaml"), "--data-dir", dir, "--runs", runs, "-q", "--eval.max_new", "8"}
+	}
+	for _, stage := range []string{"sft", "pairs", "label", "reward", "ppo", "eval"} {
+		command(t, args(stage, filepath.Join(dir, "runs"))...)
+		if stage == "pairs" || stage == "label" { // their own tests fill the disk
+			command(t, args(stage, disk)...)
+			continue
+		}
+		failed := 0
+		for room := int64(2 << 10); ; room *= 13 {
+			free := smalldisk.Fill(t, disk, room)
+			var errOut bytes.Buffer
+			code := plumb(context.Background(), args(stage, disk), strings.NewReader(""), io.Discard, &errOut)
+			free()
+			if code == exitOK {
+				break
+			}
+			failed++
+			for _, want := range []string{live, "free some space"} {
+				if code != exitFailure || !strings.Contains(errOut.String(), want) {
+					t.Errorf("plumb %s with room for %d bytes: exit %d, want %d and %q: %s", stage, room, code, exitFailure, want, errOut.String())
+				}
+			}
+			for path := range sums(t, live) {
+				if strings.Contains(path, ".tmp") {
+					t.Errorf("plumb %s with room for %d bytes left %s", stage, room, path)
+				}
+			}
+		}
+		if failed < 2 {
+			t.Errorf("%s: the disk was full only %d times", stage, failed)
+		}
+	}
+	sameFiles(t, sums(t, filepath.Join(dir, "runs", "t")), sums(t, live))
+}
