@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,6 +26,7 @@ import (
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+	now      func() time.Time // of the progress that is shown
 
 	json    bool
 	quiet   bool
@@ -45,26 +47,34 @@ type app struct {
 
 // plumb runs one command line and returns the exit code.
 func plumb(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
-	a := &app{in: in, out: out, err: errOut}
+	a := &app{in: in, out: out, err: errOut, now: time.Now}
+	return a.execute(ctx, args)
+}
+
+// execute runs a command line and returns the exit code.
+func (a *app) execute(ctx context.Context, args []string) int {
 	a.pool, a.ceiling = sync.OnceValue(a.newPool), sync.OnceValue(a.findCeiling)
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(errOut)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
 	cmd, err := root.ExecuteContextC(ctx)
 	if perr := a.stopProfile(); err == nil {
 		err = perr
+	}
+	if a.progress != nil { // nil where the command line could not be read
+		a.progress.Done()
 	}
 	code := exitCode(ctx, err)
 	switch {
 	case err == nil:
 	case code == exitInterrupted:
-		fmt.Fprintln(errOut, "plumb: interrupted")
+		fmt.Fprintln(a.err, "plumb: interrupted")
 	default:
-		fmt.Fprintf(errOut, "plumb: %s\n", describe(err))
+		fmt.Fprintf(a.err, "plumb: %s\n", describe(err))
 		if code == exitUsage && cmd != nil && cmd != root {
-			fmt.Fprintf(errOut, "See \"%s --help\".\n", cmd.CommandPath())
+			fmt.Fprintf(a.err, "See \"%s --help\".\n", cmd.CommandPath())
 		}
 	}
 	return code
@@ -159,7 +169,7 @@ func (a *app) start() error {
 	}
 	a.theme = ui.NewTheme(a.out, os.Getenv)
 	a.errTheme = ui.NewTheme(a.err, os.Getenv)
-	a.progress = ui.NewProgress(a.err, a.errTheme, a.quiet)
+	a.progress = ui.NewProgress(a.err, a.errTheme, a.quiet, a.now)
 	return a.startProfile()
 }
 

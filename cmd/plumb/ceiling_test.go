@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"plumb/internal/run"
 	"plumb/internal/ui"
@@ -38,7 +39,7 @@ func TestKeptCeiling(t *testing.T) {
 		var said bytes.Buffer
 		a := &app{threads: 1, err: &said}
 		a.theme = ui.NewTheme(&said, func(string) string { return "" })
-		a.progress = ui.NewProgress(&said, a.theme, false)
+		a.progress = ui.NewProgress(&said, a.theme, false, time.Now)
 		got := a.findCeiling()
 		if c.want > 0 && got != c.want || c.want == 0 && (got < 0.01 || got > 1e5) {
 			t.Errorf("kept %.20s: ceiling %g GFLOP/s, want %g", c.text, got, c.want)

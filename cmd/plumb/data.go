@@ -93,7 +93,7 @@ shown with what is learned between « and ».`,
 			}
 			var all []dataReport
 			for _, f := range files {
-				r, err := checkFile(expandHome(f), opt, enc, length)
+				r, err := a.checkFile(expandHome(f), opt, enc, length)
 				if err != nil {
 					return err
 				}
@@ -122,12 +122,14 @@ shown with what is learned between « and ».`,
 }
 
 // checkFile reads a whole file as what it is.
-func checkFile(path string, opt dataset.Options, enc *dataset.Encoder, length dataset.Length) (dataReport, error) {
+func (a *app) checkFile(path string, opt dataset.Options, enc *dataset.Encoder, length dataset.Length) (dataReport, error) {
 	s, err := dataset.Detect(path, opt)
 	if err != nil {
 		return dataReport{}, err
 	}
 	first := encodeFields(s.First)
+	opt = a.reading(path, opt)
+	defer a.progress.Done()
 	var counts dataset.Counts
 	var rows []dataset.Example
 	switch s.Kind {
@@ -293,7 +295,7 @@ func (p *pipeline) readPrompts(ctx context.Context, key, ref, sha256 string, lim
 
 // promptsOf reads a file of prompts.
 func (p *pipeline) promptsOf(key, path string, opt dataset.Options) ([]dataset.Prompt, error) {
-	read, s, err := dataset.ReadPrompts(path, opt)
+	read, s, err := dataset.ReadPrompts(path, p.reading(path, opt))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
@@ -309,6 +311,7 @@ func (p *pipeline) say(s dataset.Summary) {
 
 // sayRead tells what was read: type, counts, what was dropped.
 func (p *pipeline) sayRead(s dataset.Summary) {
+	p.progress.Done()
 	if len(s.Dropped) > 0 {
 		p.warn("%s", s)
 		return

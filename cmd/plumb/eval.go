@@ -202,7 +202,7 @@ func (p *pipeline) evalTexts(base *loaded, in *eval.Inputs, c eval.Config, promp
 	if held == "" {
 		return nil
 	}
-	ds, s, err := dataset.ReadDemonstrations(held, c.HeldRead.Options(0, p.recipe.Seed))
+	ds, s, err := dataset.ReadDemonstrations(held, p.reading(held, c.HeldRead.Options(0, p.recipe.Seed)))
 	if err != nil {
 		return fmt.Errorf("eval.held: %w", err)
 	}

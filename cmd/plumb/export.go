@@ -180,9 +180,12 @@ func (a *app) export(ctx context.Context, l *loaded, c exportConfig, at func(for
 		}
 		x := exported{Path: at(format), Format: format}
 		if format == formatPEFT {
-			err = a.exportPEFT(l, &x)
+			err = a.exportPEFT(ctx, l, &x)
 		} else {
 			err = a.exportMerged(ctx, l, exportTypes[c.DType], int64(c.ShardMiB)<<20, &x)
+		}
+		if err != nil && ctx.Err() != nil { // what was not compared to the end is not kept: the same command begins anew
+			err = errors.Join(err, os.RemoveAll(x.Path))
 		}
 		if err != nil {
 			return nil, err
@@ -219,7 +222,7 @@ func (a *app) export(ctx context.Context, l *loaded, c exportConfig, at func(for
 
 // exportPEFT writes the adapter, beside it a base that other programs cannot
 // load by its name, and compares what was written with the model.
-func (a *app) exportPEFT(l *loaded, x *exported) error {
+func (a *app) exportPEFT(ctx context.Context, l *loaded, x *exported) error {
 	if l.Adapter == nil {
 		return fmt.Errorf("%s is a whole model, not an adapter: export it as merged", l.Ref)
 	}
@@ -254,6 +257,7 @@ func (a *app) exportPEFT(l *loaded, x *exported) error {
 			if err != nil {
 				return err
 			}
+			folder.Entries = a.shownEntries(ctx, "write the base", folder.Entries)
 			if err := folder.Write(filepath.Join(temp, "base")); err != nil {
 				return err
 			}
@@ -275,11 +279,11 @@ func (a *app) exportPEFT(l *loaded, x *exported) error {
 	}
 	base := l.Model
 	if own {
-		if base, err = a.openModel(filepath.Join(x.Path, "base")); err != nil {
+		if base, err = a.openModel(ctx, filepath.Join(x.Path, "base")); err != nil {
 			return fmt.Errorf("read back %s: %w", x.Base, err)
 		}
 	}
-	if err := l.compareAdapter(base, x); err != nil {
+	if err := a.compareAdapter(ctx, l, base, x); err != nil {
 		return fmt.Errorf("read back %s: %w", x.Path, err)
 	}
 	return nil

@@ -23,6 +23,8 @@ func (a *app) exportMerged(ctx context.Context, l *loaded, as checkpoint.DType, 
 		return err
 	}
 	folder.ShardBytes = shard
+	weights := folder.Entries
+	folder.Entries = a.shownEntries(ctx, "merge and write", weights)
 	if l.isReward() {
 		if folder.Files[sideFile], err = indented(reward.Scale{Gain: 1, Bias: l.Scale.Bias}); err != nil {
 			return err
@@ -31,10 +33,10 @@ func (a *app) exportMerged(ctx context.Context, l *loaded, as checkpoint.DType, 
 	if err := run.WriteDir(x.Path, folder.Write); err != nil {
 		return err
 	}
-	if err := sameWeights(x.Path, folder.Entries); err != nil {
+	if err := sameWeights(x.Path, a.shownEntries(ctx, "read back", weights)); err != nil {
 		return fmt.Errorf("read back %s: %w", x.Path, err)
 	}
-	m, err := a.openModel(x.Path)
+	m, err := a.openModel(ctx, x.Path)
 	if err != nil {
 		return fmt.Errorf("read back %s: %w", x.Path, err)
 	}
@@ -44,7 +46,7 @@ func (a *app) exportMerged(ctx context.Context, l *loaded, as checkpoint.DType, 
 	if e := folder.Entries[0]; e.DType == checkpoint.F32 {
 		limit = 1e-3
 	}
-	if err := l.compareWith(m, nil, x); err != nil {
+	if err := a.compareWith(ctx, l, m, nil, x); err != nil {
 		return fmt.Errorf("read back %s: %w", x.Path, err)
 	}
 	if x.Apart > limit*x.Magnitude {
@@ -53,8 +55,8 @@ func (a *app) exportMerged(ctx context.Context, l *loaded, as checkpoint.DType, 
 	if !l.Model.FewBits() || l.isReward() || l.Tokenizer == nil {
 		return nil
 	}
-	if x.Before, err = l.perplexity(ctx, l.Model, l.Adapter); err == nil {
-		x.After, err = l.perplexity(ctx, m, nil)
+	if x.Before, err = a.perplexity(ctx, l, l.Model, l.Adapter); err == nil {
+		x.After, err = a.perplexity(ctx, l, m, nil)
 	}
 	return err
 }
@@ -236,7 +238,7 @@ func sameWeights(dir string, entries []checkpoint.Entry) error {
 }
 
 // openModel opens a model folder that was just written.
-func (a *app) openModel(dir string) (*model.Model, error) {
+func (a *app) openModel(ctx context.Context, dir string) (*model.Model, error) {
 	src, err := checkpoint.Open(dir)
 	if err != nil {
 		return nil, err
@@ -246,21 +248,21 @@ func (a *app) openModel(dir string) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.newModel(cfg, src, "", "")
+	return a.newModel(ctx, cfg, src, "", "")
 }
 
 // compareAdapter loads the adapter just written, on base, and compares.
-func (l *loaded) compareAdapter(base *model.Model, x *exported) error {
-	a, err := peft.Load(x.Path, base.Modules())
+func (a *app) compareAdapter(ctx context.Context, l *loaded, base *model.Model, x *exported) error {
+	adapter, err := peft.Load(x.Path, base.Modules())
 	if err != nil {
 		return err
 	}
-	return l.compareWith(base, a.Freeze(), x)
+	return a.compareWith(ctx, l, base, adapter.Freeze(), x)
 }
 
 // compareWith runs the model and the written one on the same ids and records how
 // far their logits, or a reward model's scores without bias, are apart.
-func (l *loaded) compareWith(m *model.Model, adapter *peft.Adapter, x *exported) error {
+func (a *app) compareWith(ctx context.Context, l *loaded, m *model.Model, adapter *peft.Adapter, x *exported) error {
 	probe := make([]int32, 32)
 	r := uint32(1) // a fixed sequence: Knuth's linear congruences
 	for i := range probe {
@@ -283,7 +285,15 @@ func (l *loaded) compareWith(m *model.Model, adapter *peft.Adapter, x *exported)
 		}
 		return slices.Clone(m.Logits(tape, a, h, rows).Data)
 	}
-	want, got := out(l.Model, l.Adapter), out(m, adapter)
+	a.progress.Start("compare "+x.What, "models", 0, 2)
+	defer a.progress.Done()
+	want := out(l.Model, l.Adapter)
+	a.progress.Set(1, "")
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	got := out(m, adapter)
+	a.progress.Set(2, "")
 	for i := range want {
 		w := float64(want[i])
 		if l.isReward() {

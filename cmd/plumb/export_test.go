@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"plumb/internal/golden"
 	"plumb/internal/kernels"
@@ -159,7 +160,7 @@ func TestExportAdapterWithItsBase(t *testing.T) {
 	l.Base.Name = embeddedPrefix + "something" // no program but this one knows the name
 	dir := filepath.Join(t.TempDir(), "adapter")
 	x := exported{Path: dir}
-	if err := a.exportPEFT(l, &x); err != nil {
+	if err := a.exportPEFT(context.Background(), l, &x); err != nil {
 		t.Fatal(err)
 	}
 	if x.Apart != 0 || x.Base != filepath.Join(dir, "base") {
@@ -185,7 +186,7 @@ func TestExportAdapterWithItsBase(t *testing.T) {
 
 func testApp(t *testing.T) *app {
 	t.Helper()
-	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, quiet: true}
+	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, quiet: true, now: time.Now}
 	a.pool = func() *kernels.Pool { return kernels.NewPool(2) }
 	if err := a.start(); err != nil {
 		t.Fatal(err)

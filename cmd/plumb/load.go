@@ -44,6 +44,9 @@ type loaded struct {
 	Template  *chat.Template // nil: the model has none
 	BOS, EOS  string         // texts for the template
 
+	// encoding shows how far a data set is encoded.
+	encoding func(done, total int)
+
 	// Scale makes rewards of a reward model's scores; gain 1, bias 0 where nothing is said.
 	Scale reward.Scale
 
@@ -205,7 +208,7 @@ func (a *app) loadAs(ctx context.Context, ref, adapter, quantize string) (*loade
 	if l.Source == nil || l.Source.ConfigJSON == nil {
 		return nil, fmt.Errorf("%s: no model here: config.json is missing", ref)
 	}
-	if err := l.openWeights(a, p); err != nil || adapter == "" {
+	if err := l.openWeights(ctx, a, p); err != nil || adapter == "" {
 		return l, err
 	}
 	m, err := trainedIn(p.adapter)
@@ -219,17 +222,18 @@ func (a *app) loadAs(ctx context.Context, ref, adapter, quantize string) (*loade
 }
 
 // openWeights builds the model and puts the adapter on it.
-func (l *loaded) openWeights(a *app, p place) error {
+func (l *loaded) openWeights(ctx context.Context, a *app, p place) error {
+	defer a.progress.Done()
 	cfg, err := model.ParseConfig(l.Source.ConfigJSON)
 	if err != nil {
 		return fmt.Errorf("%s: config.json: %w", p.base, err)
 	}
-	sum, err := l.Source.Hash()
+	sum, err := l.Source.HashTold(ctx, a.bytesOf("hash "+filepath.Base(p.base)))
 	if err != nil {
 		return err
 	}
 	boundGarbage(weightBytes(l.Source))
-	if l.Model, err = a.newModel(cfg, l.Source, sum, p.quantize); err != nil {
+	if l.Model, err = a.newModel(ctx, cfg, l.Source, sum, p.quantize); err != nil {
 		return fmt.Errorf("%s: %w", p.base, err)
 	}
 	boundGarbage(int64(l.Model.Bytes()))
@@ -279,7 +283,7 @@ func readScale(dir string) (reward.Scale, error) {
 // openSides opens all but the weights: tokenizer, template, special tokens. A
 // bare tokenizer.json is enough.
 func (a *app) openSides(p place, ref string) (*loaded, error) {
-	l := &loaded{Ref: ref, Stage: p.stage, StageDir: p.stageDir}
+	l := &loaded{Ref: ref, Stage: p.stage, StageDir: p.stageDir, encoding: a.encoding}
 	if filepath.Ext(p.base) == ".json" {
 		data, err := os.ReadFile(p.base)
 		if err != nil {
@@ -354,7 +358,7 @@ func (l *loaded) encoder() (*dataset.Encoder, error) {
 		return nil, err
 	}
 	return dataset.NewEncoder(dataset.EncoderConfig{
-		Tokenizer: l.Tokenizer, Template: l.Template, BOS: l.BOS, EOS: l.EOS, StopIDs: l.stopIDs(),
+		Tokenizer: l.Tokenizer, Template: l.Template, BOS: l.BOS, EOS: l.EOS, StopIDs: l.stopIDs(), Told: l.encoding,
 	})
 }
 

@@ -193,7 +193,7 @@ func (a *app) planRecipe(ctx context.Context, path string, o recipeFlags, memo *
 	defer os.RemoveAll(tmp)
 	quiet := *a
 	quiet.quiet, quiet.err = true, io.Discard
-	quiet.progress = ui.NewProgress(io.Discard, a.errTheme, true)
+	quiet.progress = ui.NewProgress(io.Discard, a.errTheme, true, a.now)
 	p := &pipeline{app: &quiet, recipe: rec, resolved: resolved, dataDir: o.dataDir}
 	if p.dir, err = run.Open(tmp, rec.Name); err != nil {
 		return nil, nil, err

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -94,10 +96,16 @@ type fewBits struct {
 	kind  string
 	cache *checkpoint.Source // or nil
 	pool  *kernels.Pool
+	next  func() error // called before each matrix, if not nil; its error ends the reading
 }
 
 // FewBits implements model.FewBitsWeights.
 func (w fewBits) FewBits(name string, layer bool) (*kernels.Quantised, error) {
+	if w.next != nil {
+		if err := w.next(); err != nil {
+			return nil, err
+		}
+	}
 	if w.kind == "" || !layer {
 		own, err := w.Source.FewBits(name)
 		return (*kernels.Quantised)(own), err
@@ -135,14 +143,26 @@ const (
 
 // newModel builds the model of a source whose sum is given, its linear layers in kind if that is not "". What had to be
 // quantised is kept for the next time: beside the checkpoint, or where that cannot be written in the cache folder.
-func (a *app) newModel(cfg model.Config, src *checkpoint.Source, sum, kind string) (*model.Model, error) {
+func (a *app) newModel(ctx context.Context, cfg model.Config, src *checkpoint.Source, sum, kind string) (*model.Model, error) {
 	w := fewBits{Source: src, kind: kind, pool: a.pool()}
-	if kind == "" || strings.HasPrefix(src.Path, embeddedPrefix) {
-		return model.New(cfg, w, a.pool())
+	build := func(doing string) (*model.Model, error) {
+		n := matrices(src)
+		w.next = a.tensorsOf(ctx, doing+" "+filepath.Base(src.Path), n)
+		m, err := model.New(cfg, w, a.pool())
+		if err == nil {
+			a.progress.Set(n, "")
+		}
+		return m, err
+	}
+	if kind == "" {
+		return build("load")
+	}
+	if strings.HasPrefix(src.Path, embeddedPrefix) {
+		return build("quantise")
 	}
 	places := cachePlaces(src.Path, sum, kind)
 	for _, path := range places {
-		cache, err := openCache(path, sum, kind)
+		cache, err := a.openCache(path, sum, kind)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
@@ -151,15 +171,15 @@ func (a *app) newModel(cfg model.Config, src *checkpoint.Source, sum, kind strin
 			continue
 		}
 		w.cache = cache
-		m, err := model.New(cfg, w, a.pool())
+		m, err := build("load")
 		return m, errors.Join(err, cache.Close())
 	}
-	m, err := model.New(cfg, w, a.pool())
+	m, err := build("quantise")
 	if err != nil {
 		return nil, err
 	}
 	for i, path := range places {
-		if err = writeCache(path, m, sum, kind); err == nil {
+		if err = a.writeCache(ctx, path, m, sum, kind); err == nil {
 			a.note("quantised to %s, kept in %s", kind, path)
 			break
 		}
@@ -171,6 +191,17 @@ func (a *app) newModel(cfg model.Config, src *checkpoint.Source, sum, kind strin
 		a.warn("the quantised weights are not kept, every start will quantise anew: %v", err)
 	}
 	return m, nil
+}
+
+// matrices is how many tensors of a checkpoint are matrices.
+func matrices(src *checkpoint.Source) int {
+	n := 0
+	for _, name := range src.Names() {
+		if _, shape, _ := src.Info(name); len(shape) == 2 {
+			n++
+		}
+	}
+	return n
 }
 
 // cachePlaces are where the quantised weights of a checkpoint may lie, the best first.
@@ -191,15 +222,28 @@ func cachePlaces(path, sum, kind string) []string {
 const sumSuffix = ".sha256"
 
 // sumLine is the content of the sum file of a file.
-func sumLine(path string) ([]byte, error) {
-	sum, _, err := run.HashFile(path)
-	return fmt.Appendf(nil, "%s  %s\n", sum, filepath.Base(path)), err
+func (a *app) sumLine(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	name, h := filepath.Base(path), sha256.New()
+	in := &shownReader{Reader: f, size: info.Size(), told: a.bytesOf("hash " + name)}
+	if _, err := io.Copy(h, in); err != nil {
+		return nil, fmt.Errorf("hash %s: %w", path, err)
+	}
+	return fmt.Appendf(nil, "%x  %s\n", h.Sum(nil), name), nil
 }
 
 // openCache opens a cache file and makes sure that it is what its name says and has the bytes that were written: no code of
 // four bits looks wrong by itself.
-func openCache(path, sum, kind string) (*checkpoint.Source, error) {
-	have, err := sumLine(path)
+func (a *app) openCache(path, sum, kind string) (*checkpoint.Source, error) {
+	have, err := a.sumLine(path)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +266,7 @@ func openCache(path, sum, kind string) (*checkpoint.Source, error) {
 }
 
 // writeCache writes the model's matrices in few bits, atomically, then their sum.
-func writeCache(path string, m *model.Model, sum, kind string) error {
+func (a *app) writeCache(ctx context.Context, path string, m *model.Model, sum, kind string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -236,10 +280,11 @@ func writeCache(path string, m *model.Model, sum, kind string) error {
 	if err != nil {
 		return err
 	}
+	entries = a.shownEntries(ctx, "write "+filepath.Base(path), entries)
 	if err := checkpoint.WriteSafetensors(path, entries, map[string]string{"format": "pt", cachedBase: sum, cachedKind: kind}); err != nil {
 		return err
 	}
-	line, err := sumLine(path)
+	line, err := a.sumLine(path)
 	if err != nil {
 		return err
 	}
@@ -251,7 +296,7 @@ const perplexityDocuments = 32
 
 // perplexity is exp of the mean negative log-probability, in nats, of the tokens after the first of each document: the
 // first tales of the embedded corpus, whose text every build has.
-func (l *loaded) perplexity(ctx context.Context, m *model.Model, adapter *peft.Adapter) (float64, error) {
+func (a *app) perplexity(ctx context.Context, l *loaded, m *model.Model, adapter *peft.Adapter) (float64, error) {
 	var cs []model.Continuation
 	for _, text := range tales.Corpus(perplexityDocuments, talesSeed) {
 		ids, err := l.encode(text, true)
@@ -262,16 +307,23 @@ func (l *loaded) perplexity(ctx context.Context, m *model.Model, adapter *peft.A
 			cs = append(cs, model.Continuation{Context: ids[:1], IDs: ids[1:]})
 		}
 	}
-	logps, _, err := m.LogProbsOf(ctx, tensor.NewInferenceTape(m.Pool()), adapter, cs, 1, microTokens)
-	if err != nil {
-		return 0, err
-	}
-	sum, n := 0.0, 0
-	for _, of := range logps {
-		for _, v := range of {
-			sum -= float64(v)
-			n++
+	tape := tensor.NewInferenceTape(m.Pool())
+	a.progress.Start("perplexity", "documents", 0, len(cs))
+	sum, n, done := 0.0, 0, 0
+	for some := range slices.Chunk(cs, 8) {
+		logps, _, err := m.LogProbsOf(ctx, tape, adapter, some, 1, microTokens)
+		if err != nil {
+			return 0, err
 		}
+		for _, of := range logps {
+			for _, v := range of {
+				sum -= float64(v)
+				n++
+			}
+		}
+		done += len(some)
+		a.progress.Set(done, "")
 	}
+	a.progress.Done()
 	return math.Exp(sum / float64(n)), nil
 }

@@ -68,12 +68,12 @@ func TestQuantisedCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids := []int32{5, 9, 2, 77, 30, 4}
-	plain, err := a.newModel(cfg, src, "sum", "")
+	plain, err := a.newModel(context.Background(), cfg, src, "sum", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, kind := range quantisations {
-		fresh, err := a.newModel(cfg, src, "sum", kind)
+		fresh, err := a.newModel(context.Background(), cfg, src, "sum", kind)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestQuantisedCache(t *testing.T) {
 		if _, err := os.Stat(path); err != nil {
 			t.Fatal(err)
 		}
-		again, err := a.newModel(cfg, src, "sum", kind)
+		again, err := a.newModel(context.Background(), cfg, src, "sum", kind)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestQuantisedCache(t *testing.T) {
 			}
 		}
 		// Another base's weights under this name are not taken.
-		if _, err := openCache(path, "other", kind); err == nil {
+		if _, err := a.openCache(path, "other", kind); err == nil {
 			t.Error("a cache of another base was opened")
 		}
 		// Nor are codes that somebody changed: the model is quantised, and kept, anew.
@@ -111,10 +111,10 @@ func TestQuantisedCache(t *testing.T) {
 		if err := os.WriteFile(path, spoiled, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openCache(path, "sum", kind); err == nil || !strings.Contains(err.Error(), "not the bytes that were written") {
+		if _, err := a.openCache(path, "sum", kind); err == nil || !strings.Contains(err.Error(), "not the bytes that were written") {
 			t.Errorf("%s: a changed cache gives the error %v", kind, err)
 		}
-		healed, err := a.newModel(cfg, src, "sum", kind)
+		healed, err := a.newModel(context.Background(), cfg, src, "sum", kind)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestQuantisedCache(t *testing.T) {
 		if err := os.Remove(path + sumSuffix); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openCache(path, "sum", kind); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, err := a.openCache(path, "sum", kind); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: a cache without its sum gives the error %v", kind, err)
 		}
 	}

@@ -130,7 +130,7 @@ func (p *pipeline) comparisons(ctx context.Context, d reward.Source) (func(conte
 	return func(context.Context) ([]dataset.Comparison, error) {
 		opt := d.Options(d.Limit, p.recipe.Seed)
 		opt.Pairs = d.Pairs
-		list, s, err := dataset.ReadComparisons(path, opt)
+		list, s, err := dataset.ReadComparisons(path, p.reading(path, opt))
 		if err == nil {
 			p.say(s)
 		}

@@ -133,7 +133,7 @@ func (p *pipeline) sftSource(enc *dataset.Encoder, c sft.Config, path string, op
 	length := dataset.Length{Max: c.MaxLength, Cut: dataset.Cut(c.Overlong)}
 	var counts dataset.Counts
 	if c.Task == "pretrain" {
-		texts, s, err := dataset.ReadTexts(path, opt)
+		texts, s, err := dataset.ReadTexts(path, p.reading(path, opt))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -150,7 +150,7 @@ func (p *pipeline) sftSource(enc *dataset.Encoder, c sft.Config, path string, op
 		}
 		return rows, keys, nil
 	}
-	ds, s, err := dataset.ReadDemonstrations(path, opt)
+	ds, s, err := dataset.ReadDemonstrations(path, p.reading(path, opt))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"plumb/internal/dataset"
 	"plumb/internal/golden"
@@ -51,7 +52,7 @@ func TestPackingSaysWhatItLeavesOut(t *testing.T) {
 		return x
 	}
 	var said bytes.Buffer
-	p := &pipeline{app: &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &said}}
+	p := &pipeline{app: &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &said, now: time.Now}}
 	if err := p.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func TestPackingSaysWhatItLeavesOut(t *testing.T) {
 
 // Stop tokens are named by the vocabulary's text or by one that is one token.
 func TestStopTokensByText(t *testing.T) {
-	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}}
+	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, now: time.Now}
 	if err := a.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func TestStopTokensByText(t *testing.T) {
 // What has no prompt cannot be normalised on: said in words, before anything is trained. The tokenizer has no BOS, which could
 // stand for an empty prompt.
 func TestNormaliseNeedsPrompts(t *testing.T) {
-	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}}
+	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, now: time.Now}
 	if err := a.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestSFTResults(t *testing.T) {
 // Two judgements of one item have one origin; each pair keeps the record it was made of.
 func TestPairsKeepTheirRecords(t *testing.T) {
 	var said bytes.Buffer
-	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &said}
+	a := &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &said, now: time.Now}
 	if err := a.start(); err != nil {
 		t.Fatal(err)
 	}

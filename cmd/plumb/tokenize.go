@@ -41,6 +41,9 @@ name, or a bare tokenizer.json.`,
 			if err := l.needTokenizer(); err != nil {
 				return err
 			}
+			a.progress.Start("tokenize", "records", 0, a.recordsAhead())
+			defer a.progress.Done()
+			done := 0
 			return a.readRecords(ctx, 256, func(batch []*record) ([]*record, error) {
 				for i, r := range batch {
 					ids, err := l.tokenize(r, o)
@@ -49,6 +52,8 @@ name, or a bare tokenizer.json.`,
 					}
 					r.setIDs("ids", ids)
 				}
+				done += len(batch)
+				a.progress.Set(done, "")
 				return batch, nil
 			})
 		},

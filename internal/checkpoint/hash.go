@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -27,7 +28,11 @@ const hashChunk = 16 << 20
 //	16 MiB run of its stored bytes
 //
 // so it does not depend on how the weights are spread over files, and the runs are hashed on all cores.
-func (s *Source) Hash() (string, error) {
+func (s *Source) Hash() (string, error) { return s.HashTold(context.Background(), nil) }
+
+// HashTold is Hash that ends with ctx. told, if not nil, hears how many bytes of how many are hashed, from several goroutines at
+// once.
+func (s *Source) HashTold(ctx context.Context, told func(done, total int64)) (string, error) {
 	tensors := s.tensors
 	if s.asStored != nil {
 		tensors = s.asStored
@@ -37,7 +42,7 @@ func (s *Source) Hash() (string, error) {
 		order[i] = &tensors[i]
 	}
 	slices.SortFunc(order, func(a, b *stored) int { return strings.Compare(a.name, b.name) })
-	sums, err := hashRuns(order)
+	sums, err := hashRuns(ctx, order, told)
 	if err != nil {
 		return "", err
 	}
@@ -58,17 +63,19 @@ func (s *Source) Hash() (string, error) {
 }
 
 // hashRuns hashes the runs of all tensors on all cores.
-func hashRuns(tensors []*stored) ([][][sha256.Size]byte, error) {
+func hashRuns(ctx context.Context, tensors []*stored, told func(done, total int64)) ([][][sha256.Size]byte, error) {
 	type run struct{ tensor, index int }
 	var runs []run
+	var total int64
 	sums := make([][][sha256.Size]byte, len(tensors))
 	for i, t := range tensors {
+		total += t.bytes
 		sums[i] = make([][sha256.Size]byte, (t.bytes+hashChunk-1)/hashChunk)
 		for j := range sums[i] {
 			runs = append(runs, run{i, j})
 		}
 	}
-	var next atomic.Int64
+	var next, done atomic.Int64
 	errs := make([]error, runtime.GOMAXPROCS(0))
 	var wg sync.WaitGroup
 	for w := range errs {
@@ -83,8 +90,15 @@ func hashRuns(tensors []*stored) ([][][sha256.Size]byte, error) {
 				r := runs[k]
 				t := tensors[r.tensor]
 				from := int64(r.index) * hashChunk
-				errs[w] = t.hash(h, buffer, from, min(t.bytes-from, hashChunk))
+				n := min(t.bytes-from, hashChunk)
+				if errs[w] = ctx.Err(); errs[w] != nil {
+					return
+				}
+				errs[w] = t.hash(h, buffer, from, n)
 				h.Sum(sums[r.tensor][r.index][:0])
+				if now := done.Add(n); told != nil {
+					told(now, total)
+				}
 			}
 		})
 	}

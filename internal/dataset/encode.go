@@ -40,6 +40,8 @@ type EncoderConfig struct {
 	Loss    Loss        // "" is LossAnswers
 	Now     time.Time   // for templates that print the date; zero: they print none, or their own
 	Extra   chat.Object // further variables of the template (enable_thinking …)
+	// Told, if not nil, hears how many records of a set are encoded, of how many: first 0, last all.
+	Told func(done, total int)
 }
 
 // Encoder turns records into ids with loss weights. It is safe for concurrent use.
@@ -53,13 +55,17 @@ type Encoder struct {
 	loss     Loss
 	now      time.Time
 	extra    chat.Object
+	told     func(done, total int)
 }
 
 // NewEncoder checks the configuration.
 func NewEncoder(c EncoderConfig) (*Encoder, error) {
 	e := &Encoder{
 		tok: c.Tokenizer, template: c.Template, bos: c.BOS, eos: c.EOS, bosID: -1, eosID: -1,
-		stop: slices.Clone(c.StopIDs), loss: c.Loss, now: c.Now, extra: c.Extra,
+		stop: slices.Clone(c.StopIDs), loss: c.Loss, now: c.Now, extra: c.Extra, told: c.Told,
+	}
+	if e.told == nil {
+		e.told = func(int, int) {}
 	}
 	if c.Tokenizer == nil {
 		return nil, errors.New("encode: there is no tokenizer")

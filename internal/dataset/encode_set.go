@@ -129,6 +129,7 @@ func (e *Encoder) collect(n int, l Length, encode func(i int) (Example, error)) 
 	}
 	var out []Example
 	for i := range n {
+		e.told(i, n)
 		whole, err := encode(i)
 		if err != nil {
 			return nil, c, err
@@ -160,6 +161,7 @@ func (e *Encoder) collect(n int, l Length, encode func(i int) (Example, error)) 
 		x.Record = i
 		out = append(out, x)
 	}
+	e.told(n, n)
 	c.Kept = len(out)
 	if c.Kept == 0 {
 		return nil, c, noneLeft(c)
@@ -180,6 +182,7 @@ func (e *Encoder) Comparisons(cs []Comparison, limit int) ([]Pair, Counts, error
 	c := Counts{Read: len(cs)}
 	var out []Pair
 	for i, record := range cs {
+		e.told(i, len(cs))
 		p, err := e.Comparison(record)
 		if err != nil {
 			return nil, c, err
@@ -198,6 +201,7 @@ func (e *Encoder) Comparisons(cs []Comparison, limit int) ([]Pair, Counts, error
 		p.Chosen.Record, p.Rejected.Record = i, i
 		out = append(out, p)
 	}
+	e.told(len(cs), len(cs))
 	c.Kept = len(out)
 	if c.Kept == 0 {
 		return nil, c, noneLeft(c)
@@ -216,7 +220,8 @@ type EncodedPrompt struct {
 func (e *Encoder) Prompts(ps []Prompt, limit int) ([]EncodedPrompt, Counts, error) {
 	c := Counts{Read: len(ps)}
 	var out []EncodedPrompt
-	for _, p := range ps {
+	for i, p := range ps {
+		e.told(i, len(ps))
 		ids, err := e.Prompt(p)
 		if err != nil {
 			return nil, c, err
@@ -228,6 +233,7 @@ func (e *Encoder) Prompts(ps []Prompt, limit int) ([]EncodedPrompt, Counts, erro
 		c.Tokens += len(ids)
 		out = append(out, EncodedPrompt{p, ids})
 	}
+	e.told(len(ps), len(ps))
 	c.Kept = len(out)
 	if c.Kept == 0 {
 		return nil, c, noneLeft(c)

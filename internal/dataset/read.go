@@ -36,6 +36,8 @@ type Options struct {
 	Seed uint64
 	// MaxRecord bounds the bytes of one record; 0 is 64 MiB.
 	MaxRecord int
+	// Told, if not nil, hears after each record how many bytes of the file have been read, of how many.
+	Told func(done, total int64)
 }
 
 // Summary tells what was found in a file.
@@ -133,6 +135,9 @@ func scan(path string, o Options, take func(record any, s *Summary) error) (Summ
 			return s, fmt.Errorf("%s: %w", row.Origin, err)
 		}
 		s.Read++
+		if o.Told != nil {
+			o.Told(file.at())
+		}
 		if err != nil {
 			s.drop("unreadable", row.Origin)
 			continue

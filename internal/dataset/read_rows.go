@@ -49,6 +49,19 @@ type openFile struct {
 	rows      rowReader
 	notes     []string
 	closers   []func() error
+	at        func() (done, total int64) // bytes of the file that have been read, and all
+}
+
+// counted counts what is read of a file.
+type counted struct {
+	io.Reader
+	n int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n += int64(n)
+	return n, err
 }
 
 func (f *openFile) close() error {
@@ -96,25 +109,29 @@ func (f *openFile) start(path, packing string, o Options) error {
 		return err
 	}
 	f.closers = append(f.closers, file.Close)
-	if st, err := file.Stat(); err != nil {
+	st, err := file.Stat()
+	if err != nil {
 		return err
-	} else if st.IsDir() {
+	}
+	if st.IsDir() {
 		return fmt.Errorf("is a folder, not a file of records")
 	}
+	raw := &counted{Reader: file}
+	f.at = func() (int64, int64) { return raw.n, st.Size() }
 	limit := o.MaxRecord
 	if limit == 0 {
 		limit = defaultMaxRecord
 	}
-	var plain io.Reader = file
+	var plain io.Reader = raw
 	switch packing {
 	case ".gz":
-		z, err := gzip.NewReader(bufio.NewReader(file))
+		z, err := gzip.NewReader(bufio.NewReader(raw))
 		if err != nil {
 			return fmt.Errorf("not a gzip file: %w", err)
 		}
 		plain = z
 	case ".zst":
-		z, err := zstd.NewReader(file, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdMemory))
+		z, err := zstd.NewReader(raw, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdMemory))
 		if err != nil {
 			return err
 		}

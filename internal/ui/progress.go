@@ -39,9 +39,9 @@ type Progress struct {
 	running     bool
 }
 
-// NewProgress writes to w. Silent makes it write nothing.
-func NewProgress(w io.Writer, theme Theme, silent bool) *Progress {
-	p := &Progress{w: w, theme: theme, now: time.Now}
+// NewProgress writes to w. Silent makes it write nothing. It is as late as now says.
+func NewProgress(w io.Writer, theme Theme, silent bool, now func() time.Time) *Progress {
+	p := &Progress{w: w, theme: theme, now: now}
 	p.columns, p.tty = IsTerminal(w)
 	if silent {
 		p.w, p.tty = io.Discard, false

@@ -18,9 +18,8 @@ func env(kv map[string]string) func(string) string {
 func fake(tty bool, columns int) (*Progress, *bytes.Buffer, *time.Time) {
 	var b bytes.Buffer
 	now := time.Unix(0, 0)
-	p := NewProgress(&b, NewTheme(&b, env(nil)), false)
+	p := NewProgress(&b, NewTheme(&b, env(nil)), false, func() time.Time { return now })
 	p.tty, p.columns = tty, columns
-	p.now = func() time.Time { return now }
 	return p, &b, &now
 }
 
