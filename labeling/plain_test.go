@@ -128,7 +128,7 @@ func TestPlainHelpNamesEveryKey(t *testing.T) {
 		var out strings.Builder
 		p := &plain{ss: ss, opt: Options{Axes: DefaultAxes()}, keys: keys, out: bufio.NewWriter(&out), failed: make(chan error, 1)}
 		p.failed <- io.EOF // nobody types a better answer
-		at := 101 + seq // the items of modes, then a pair
+		at := 101 + seq    // the items of modes, then a pair
 		if seq == 3 {
 			at = 1
 		}

@@ -17,10 +17,18 @@ import (
 
 // bytesOf shows a piece of work that is told in bytes. It ends with the next one, or with Done.
 func (a *app) bytesOf(what string) func(done, total int64) {
-	var once sync.Once
+	var mu sync.Mutex
+	most := int64(-1)
 	return func(done, total int64) {
-		once.Do(func() { a.progress.Start(what, "KiB", 0, int(total>>10)) })
-		a.progress.Set(int(done>>10), ui.Bytes(done))
+		mu.Lock()
+		defer mu.Unlock()
+		if most < 0 {
+			a.progress.Start(what, "KiB", 0, int(total>>10))
+		}
+		if done > most { // of several goroutines the one that is further may be heard first
+			most = done
+			a.progress.Set(int(done>>10), ui.Bytes(done))
+		}
 	}
 }
 
