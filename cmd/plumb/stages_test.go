@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"plumb/internal/dataset"
 	"plumb/internal/peft"
@@ -20,6 +21,7 @@ import (
 	"plumb/internal/rollout"
 	"plumb/internal/run"
 	"plumb/internal/tensor"
+	"plumb/internal/ui"
 )
 
 // everyStage is a recipe of every stage on the embedded base, as short as can be; with dropout where it acts.
@@ -79,7 +81,7 @@ func TestEveryStage(t *testing.T) {
 // onTales is the embedded base, and the adapter of a stage on it.
 func onTales(t *testing.T, dir string) (*loaded, *peft.Adapter) {
 	t.Helper()
-	ours := &app{threads: 1, quiet: true, out: io.Discard, err: io.Discard}
+	ours := &app{threads: 1, quiet: true, out: io.Discard, err: io.Discard, progress: ui.NewProgress(io.Discard, ui.Theme{}, true, time.Now)}
 	ours.pool = sync.OnceValue(ours.newPool)
 	l, err := ours.load(context.Background(), "embedded:tales", "")
 	if err != nil {
