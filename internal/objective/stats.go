@@ -19,11 +19,21 @@ func Variance(x []float64) float64 {
 	if len(x) == 0 {
 		return 0
 	}
-	mean, sum := Mean(x), 0.0
-	for _, v := range x {
-		sum += (v - mean) * (v - mean)
+	_, v := spread(len(x), func(i int) float64 { return x[i] })
+	return v
+}
+
+// spread is the mean and the biased variance of n > 0 values, each asked for twice: they need not be kept.
+func spread(n int, at func(i int) float64) (mean, variance float64) {
+	for i := range n {
+		mean += at(i)
 	}
-	return sum / float64(len(x))
+	mean /= float64(n)
+	for i := range n {
+		off := at(i) - mean
+		variance += off * off
+	}
+	return mean, variance / float64(n)
 }
 
 // BesselVariance is sum (x-mean)^2 / (N-1), 0 for fewer than two.
@@ -56,13 +66,12 @@ func PolicyHealth(policyLogp, oldLogp, advantages []float64, c Clipping) PolicyS
 		return PolicyStats{}
 	}
 	var s PolicyStats
-	n, sum := float64(len(policyLogp)), 0.0
+	n := float64(len(policyLogp))
 	s.RatioMax, s.RatioMin = math.Inf(-1), math.Inf(1)
 	for i, lp := range policyLogp {
 		d, cost := lp-oldLogp[i], -advantages[i]
 		ratio := math.Exp(d)
 		clipped := min(max(ratio, 1-c.Low), 1+c.High)
-		sum += ratio
 		s.ApproxKLK1 -= d / n
 		s.ApproxKL += d * d / 2 / n
 		s.ApproxKLK3 += (ratio - 1 - d) / n
@@ -71,12 +80,7 @@ func PolicyHealth(policyLogp, oldLogp, advantages []float64, c Clipping) PolicyS
 		s.ClipFracLower += share(c.Dual > 0 && cost > 0 && max(cost*ratio, cost*clipped) > cost*c.Dual, n)
 		s.RatioMax, s.RatioMin = max(s.RatioMax, ratio), min(s.RatioMin, ratio)
 	}
-	s.Ratio = sum / n
-	for i, lp := range policyLogp {
-		off := math.Exp(lp-oldLogp[i]) - s.Ratio
-		s.RatioVar += off * off
-	}
-	s.RatioVar /= n
+	s.Ratio, s.RatioVar = spread(len(policyLogp), func(i int) float64 { return math.Exp(policyLogp[i] - oldLogp[i]) })
 	return s
 }
 
@@ -115,17 +119,10 @@ func VarExplained(values, returns []float64) float64 {
 	if len(values) != len(returns) {
 		panic("objective: VarExplained: length mismatch")
 	}
-	v, n, mean, unexplained := Variance(returns), float64(len(values)), 0.0, 0.0
+	v := Variance(returns)
 	if v == 0 {
 		return math.NaN()
 	}
-	for i, x := range values {
-		mean += returns[i] - x
-	}
-	mean /= n
-	for i, x := range values {
-		off := returns[i] - x - mean
-		unexplained += off * off
-	}
-	return 1 - unexplained/n/v
+	_, unexplained := spread(len(values), func(i int) float64 { return returns[i] - values[i] })
+	return 1 - unexplained/v
 }
