@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -81,18 +80,4 @@ func (a *app) shownEntries(ctx context.Context, what string, entries []checkpoin
 		}
 	}
 	return out
-}
-
-// shownReader shows how much of a file of size bytes has been read.
-type shownReader struct {
-	io.Reader
-	done, size int64
-	told       func(done, total int64)
-}
-
-func (r *shownReader) Read(b []byte) (int, error) {
-	n, err := r.Reader.Read(b)
-	r.done += int64(n)
-	r.told(r.done, r.size)
-	return n, err
 }

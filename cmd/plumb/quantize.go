@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -223,21 +221,9 @@ const sumSuffix = ".sha256"
 
 // sumLine is the content of the sum file of a file.
 func (a *app) sumLine(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	name, h := filepath.Base(path), sha256.New()
-	in := &shownReader{Reader: f, size: info.Size(), told: a.bytesOf("hash " + name)}
-	if _, err := io.Copy(h, in); err != nil {
-		return nil, fmt.Errorf("hash %s: %w", path, err)
-	}
-	return fmt.Appendf(nil, "%x  %s\n", h.Sum(nil), name), nil
+	name := filepath.Base(path)
+	sum, _, err := run.HashFileTold(path, a.bytesOf("hash "+name))
+	return fmt.Appendf(nil, "%s  %s\n", sum, name), err
 }
 
 // openCache opens a cache file and makes sure that it is what its name says and has the bytes that were written: no code of

@@ -213,17 +213,40 @@ type File struct {
 
 // HashFile is the sha256 of a file's content in hexadecimal, and its length.
 func HashFile(path string) (sum string, bytes int64, err error) {
+	return HashFileTold(path, func(int64, int64) {})
+}
+
+// HashFileTold is HashFile; told hears how many bytes of how many are hashed.
+func HashFileTold(path string, told func(done, total int64)) (sum string, bytes int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", 0, err
+	}
 	h := sha256.New()
-	n, err := io.Copy(h, f)
+	n, err := io.Copy(h, &toldReader{Reader: f, size: info.Size(), told: told})
 	if err != nil {
 		return "", 0, fmt.Errorf("hash %s: %w", path, err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), n, nil
+}
+
+// toldReader tells how much of size bytes has been read.
+type toldReader struct {
+	io.Reader
+	done, size int64
+	told       func(done, total int64)
+}
+
+func (r *toldReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.done += int64(n)
+	r.told(r.done, r.size)
+	return n, err
 }
 
 // HashBytes is the sha256 of data in hexadecimal.
