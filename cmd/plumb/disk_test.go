@@ -146,7 +146,7 @@ func TestStagesOnAFullDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the stages many times")
 	}
-	dir, disk := eachStage(t), smalldisk.New(t, 16<<20)
+	dir, disk := taleChain(t), smalldisk.New(t, 16<<20)
 	live := filepath.Join(disk, "t")
 	restore(t, live, filepath.Join(dir, "runs", "t"))
 	args := func(verb, runs string) []string {

@@ -18,9 +18,9 @@ import (
 	"plumb/internal/tales"
 )
 
-// eachStage makes a folder with a recipe of all seven stages on the embedded base, as small as they can be, and their data. The
+// taleChain makes a folder with a recipe of all seven stages on the embedded base, as small as they can be, and their data. The
 // queue of the run t holds 400 pairs already, so that labeling takes a while.
-func eachStage(t *testing.T) string {
+func taleChain(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	var demos, prompts, held, queue []any
@@ -135,7 +135,7 @@ func TestSignalsInEveryStage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts the program many times")
 	}
-	dir := eachStage(t)
+	dir := taleChain(t)
 	live, queued, before := filepath.Join(dir, "runs", "t"), filepath.Join(dir, "queued"), filepath.Join(dir, "before")
 	whole := func(verb string) {
 		t.Helper()
@@ -187,7 +187,7 @@ func TestSignalsInEveryStage(t *testing.T) {
 
 // A run that one process has open is refused to a second one, whatever the verb, and left as it is.
 func TestSecondProcessIsRefused(t *testing.T) {
-	dir := eachStage(t)
+	dir := taleChain(t)
 	d, err := run.Open(filepath.Join(dir, "runs"), "t")
 	if err != nil {
 		t.Fatal(err)

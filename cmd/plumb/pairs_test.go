@@ -21,24 +21,11 @@ func sampledPairs(t *testing.T, recipe, runs string, flags ...string) ([]pairLin
 	t.Helper()
 	command(t, append([]string{"pairs", recipe, "--runs", runs, "-q"}, flags...)...)
 	stage := filepath.Join(runs, "two", "pairs")
-	f, err := os.Open(filepath.Join(stage, pairsFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var lines []pairLine
-	for dec := json.NewDecoder(f); dec.More(); {
-		var l pairLine
-		if err := dec.Decode(&l); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, l)
-	}
 	m, err := run.ReadManifest(stage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lines, m.Results
+	return lines[pairLine](t, filepath.Join(stage, pairsFile)), m.Results
 }
 
 func metaOf(t *testing.T, a labeling.Answer) (m answerMeta) {

@@ -60,7 +60,7 @@ func above(a, b float64) float64 {
 // A run of every stage whose labels follow the embedded rule leaves every number of the chain in summary.json: what can be counted again
 // from the pairs, the answers and the manifests that the stages leave. The table printed at the end says the same.
 func TestSummaryOfEveryStage(t *testing.T) {
-	dir := eachStage(t)
+	dir := taleChain(t)
 	live := filepath.Join(dir, "runs", "t")
 	table := command(t, "run", filepath.Join(dir, "recipe.yaml"), "--data-dir", dir, "--runs", filepath.Join(dir, "runs"), "-q")
 	var summary map[string]any
